@@ -1,0 +1,226 @@
+"""Cells: the points of the matrix, their ids, and choosing some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from envmatrix.errors import InputError
+from envmatrix.matrix import (
+    AXES,
+    OWN_PYTHON,
+    Matrix,
+    OperatingSystem,
+    Variant,
+    Where,
+    nearest,
+    value_matches,
+)
+
+DEFAULT_ARCH = "amd64"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One point of the matrix, with what the rules and variants say of it.
+
+    `excluded` is the reason of the rule that excludes it, if one does.
+    """
+
+    id: str
+    framework: str
+    version: str
+    python: str
+    os: str
+    accelerator: str
+    arch: str
+    requires: tuple[str, ...]
+    index: str | None
+    constraints: tuple[str, ...]
+    excluded: str | None
+    own_python: bool
+
+    @property
+    def axes(self) -> dict[str, str]:
+        """The value on each axis, in the order the report prints them."""
+        names = ("os", "python", "accelerator", "framework", "version", "arch")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def base_id(self) -> str:
+        """The id of the base image the cell stands on."""
+        return f"{self.os}-py{self.python}-{self.accelerator}{_arch_suffix(self.arch)}"
+
+
+def expand(matrix: Matrix) -> list[Cell]:
+    """Return every declared cell: framework, version, OS, Python, accelerator, in file order."""
+    return list(_expand(matrix))
+
+
+def _expand(matrix: Matrix) -> Iterator[Cell]:
+    for name, framework in matrix.frameworks.items():
+        for (version, accelerator), variant in framework.offers.items():
+            for os_name, os in matrix.axes.os.items():
+                for python in matrix.axes.python:
+                    for arch in matrix.axes.arch:
+                        axes = {
+                            "framework": name,
+                            "version": version,
+                            "python": python,
+                            "os": os_name,
+                            "accelerator": accelerator,
+                            "arch": arch,
+                        }
+                        yield _cell(matrix, axes, variant, os)
+
+
+def _cell(matrix: Matrix, axes: dict[str, str], variant: Variant, os: OperatingSystem) -> Cell:
+    own_python = axes["python"] == os.python
+    applying = [rule for rule in matrix.rules if _matches(rule.when, axes, own_python=own_python)]
+    excluding = [rule.reason for rule in applying if rule.exclude]
+    version, accelerator = axes["version"], axes["accelerator"]
+    return Cell(
+        id=(
+            f"{axes['framework']}-{version}-py{axes['python']}-{axes['os']}-{accelerator}"
+            + _arch_suffix(axes["arch"])
+        ),
+        **axes,
+        requires=tuple(
+            _fill(text, version, accelerator) for text in (*variant.requires, *matrix.base.venv)
+        ),
+        index=_fill(variant.index, version, accelerator) if variant.index else None,
+        constraints=tuple(text for rule in applying for text in rule.constrain),
+        excluded=excluding[0] if excluding else None,
+        own_python=own_python,
+    )
+
+
+def _fill(text: str, version: str, accelerator: str) -> str:
+    return text.replace("{version}", version).replace("{accelerator}", accelerator)
+
+
+def _arch_suffix(arch: str) -> str:
+    return "" if arch == DEFAULT_ARCH else f"-{arch}"
+
+
+def _matches(where: Where, axes: dict[str, str], *, own_python: bool) -> bool:
+    return all(
+        any(
+            (axis == "python" and pattern == OWN_PYTHON and own_python)
+            or value_matches(axis, axes[axis], pattern)
+            for pattern in patterns
+        )
+        for axis, patterns in where.patterns()
+    )
+
+
+# --- choosing --------------------------------------------------------------------------------
+
+
+def choose(
+    matrix: Matrix, cells: Sequence[Cell], selectors: Iterable[str], profile: str | None
+) -> list[Cell]:
+    """Return the cells that the selectors and the profile leave.
+
+    A selector is a cell id, a glob on ids, or `axis=value` (value: exact, glob or specifier).
+    Several narrow down; exact ids, and values of one axis, are alternatives of each other.
+    Without a profile, selectors choose from all cells; without either it is the `quick` profile.
+
+    Raises:
+        InputError: an unknown profile or axis, or a selector that matches nothing.
+    """
+    selectors = list(selectors)
+    if profile is None and not selectors:
+        profile = "quick" if "quick" in matrix.profiles else next(iter(matrix.profiles))
+    chosen = list(cells) if profile is None else in_profile(matrix, cells, profile)
+    ids = {selector for selector in selectors if not _is_axis(selector) and not _is_glob(selector)}
+    for selector in ids:
+        if not any(cell.id == selector for cell in chosen):
+            raise _nothing(selector, [cell.id for cell in chosen], profile)
+    if ids:
+        chosen = [cell for cell in chosen if cell.id in ids]
+    for selector in selectors:
+        if _is_glob(selector) and not _is_axis(selector):
+            kept = [cell for cell in chosen if fnmatchcase(cell.id, selector)]
+            if not kept:
+                raise _nothing(selector, [cell.id for cell in chosen], profile)
+            chosen = kept
+    for axis, values in _by_axis(selectors).items():
+        known = sorted({cell.axes[axis] for cell in chosen})
+        for value in values:
+            if not any(_axis_matches(cell, axis, value) for cell in chosen):
+                raise _nothing(f"{axis}={value}", [f"{axis}={name}" for name in known], profile)
+        chosen = [c for c in chosen if any(_axis_matches(c, axis, value) for value in values)]
+    return chosen
+
+
+def in_profile(matrix: Matrix, cells: Sequence[Cell], profile: str) -> list[Cell]:
+    """Return the cells of a profile, in matrix order.
+
+    Raises:
+        InputError: no such profile.
+    """
+    if profile not in matrix.profiles:
+        raise InputError(
+            f'there is no profile "{profile}"',
+            where="--profile",
+            next_step=nearest(profile, list(matrix.profiles)),
+        )
+    wheres = list(_flat(matrix, profile))
+    return [
+        cell
+        for cell in cells
+        if any(
+            _matches(
+                where, {axis: getattr(cell, axis) for axis in AXES}, own_python=cell.own_python
+            )
+            for where in wheres
+        )
+    ]
+
+
+def _flat(matrix: Matrix, profile: str) -> Iterator[Where]:
+    for entry in matrix.profiles[profile]:
+        if entry.profile is not None:
+            yield from _flat(matrix, entry.profile)
+        else:
+            yield entry
+
+
+def _is_axis(selector: str) -> bool:
+    return "=" in selector
+
+
+def _is_glob(selector: str) -> bool:
+    return any(mark in selector for mark in "*?[")
+
+
+def _by_axis(selectors: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for selector in selectors:
+        if _is_axis(selector):
+            axis, _, value = selector.partition("=")
+            if axis not in AXES:
+                raise InputError(
+                    f'there is no axis "{axis}"',
+                    where=f"selector {selector}",
+                    next_step=nearest(axis, AXES),
+                )
+            found.setdefault(axis, []).append(value)
+    return found
+
+
+def _axis_matches(cell: Cell, axis: str, value: str) -> bool:
+    if axis == "python" and value == OWN_PYTHON:
+        return cell.own_python
+    return bool(value) and value_matches(axis, getattr(cell, axis), value)
+
+
+def _nothing(selector: str, known: Sequence[str], profile: str | None) -> InputError:
+    among = f" in the profile {profile}" if profile else ""
+    return InputError(
+        f"no cell{among} matches {selector!r}",
+        where=f"selector {selector}",
+        next_step=nearest(selector, known),
+    )

@@ -1,0 +1,434 @@
+"""The Docker engine: the only place that talks to docker-py.
+
+Builds go through the classic builder, which every engine from 20.10 to 29 has and which needs no
+gRPC. Errors of docker-py, requests and urllib3 become `EngineError` here. What is created carries
+labels, and only what carries them is removed.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.types import DeviceRequest, Ulimit
+from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
+
+from envmatrix.errors import EngineError
+
+API_SECONDS = 120
+RUN_LABEL = "io.envmatrix.run"
+POLL_SECONDS = 0.05
+OUTPUT_LIMIT = 1_000_000
+"""Bytes of output kept of one container; one that writes more is ended."""
+
+CONTEXT_MTIME = 1_700_000_000
+_FAILURES = (DockerException, RequestException, HTTPError, OSError)
+
+
+class BuildError(Exception):
+    """A step of a Dockerfile failed: about the image, not about the engine."""
+
+
+class Cancelled(Exception):  # noqa: N818  (not an error: the user asked for it)
+    """The user asked to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image as the engine holds it. `layers` are diff ids, the contract; the id is not."""
+
+    id: str
+    layers: tuple[str, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a container may use."""
+
+    seconds: float = 60
+    memory: int = 4 * 2**30
+    processes: int = 512
+    scratch: int = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a container ended. `exit_code` is None where it was ended by us."""
+
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    seconds: float
+    out_of_memory: bool = False
+    timed_out: bool = False
+    flooded: bool = False
+
+
+@dataclass
+class Engine:
+    """A Docker engine that answers. Safe to use from several threads."""
+
+    url: str | None
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._local = threading.local()
+        self._info: dict[str, Any] = {}
+
+    @classmethod
+    @contextmanager
+    def connect(cls) -> Iterator[Engine]:
+        """Connect to DOCKER_HOST, the current Docker context or the default socket.
+
+        On the way out every container of this run that is left is removed.
+
+        Raises:
+            EngineError: no engine answers there.
+        """
+        engine = cls(_host())
+        with _translated("connect to the Docker engine"):
+            engine._info = engine._api.info()
+        try:
+            yield engine
+        finally:
+            engine.remove_containers()
+
+    @property
+    def _api(self) -> docker.APIClient:
+        """A client of this thread's own: docker-py's are not safe to share."""
+        if not hasattr(self._local, "api"):
+            kwargs = docker.utils.kwargs_from_env()
+            if self.url:
+                kwargs["base_url"] = self.url
+            self._local.api = docker.APIClient(version="auto", timeout=API_SECONDS, **kwargs)
+        api: docker.APIClient = self._local.api
+        return api
+
+    # --- what the engine is
+
+    @property
+    def version(self) -> str:
+        """The engine's version, such as 20.10.24."""
+        return str(self._info.get("ServerVersion", ""))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the engine shares this machine's loopback."""
+        scheme = urlsplit(self.url or "unix://").scheme
+        return (
+            scheme in ("unix", "")
+            and "desktop" not in str(self._info.get("OperatingSystem", "")).lower()
+        )
+
+    @property
+    def root(self) -> Path | None:
+        """Where a local engine keeps its images, to see how much disk is left."""
+        root = Path(self._info.get("DockerRootDir") or "/nowhere")
+        return root if self.is_local and root.exists() else None
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether the engine can hand an NVIDIA GPU to a container."""
+        devices = str(self._info.get("DiscoveredDevices", "")) + str(self._info.get("Runtimes", ""))
+        return "nvidia" in devices
+
+    # --- images
+
+    def image(self, reference: str) -> Image | None:
+        """Return an image by id or name, or None where the engine has none."""
+        with _translated(f"look up the image {reference}"):
+            try:
+                found = self._api.inspect_image(reference)
+            except ImageNotFound:
+                return None
+        return Image(found["Id"], tuple(found["RootFS"].get("Layers") or ()), found["Size"])
+
+    def pull(self, reference: str) -> Image:
+        """Pull an image.
+
+        Raises:
+            EngineError: no registry serves it.
+        """
+        with _translated(f"pull {reference}"):
+            name, _, tag = reference.partition("@")[0].rpartition(":")
+            for event in self._api.pull(
+                name or tag, tag=tag if name else "latest", stream=True, decode=True
+            ):
+                if "error" in event:
+                    raise EngineError(f"{reference} cannot be pulled: {event['error']}")
+        return self._existing(reference)
+
+    def import_tar(self, path: Path, repository: str, tag: str) -> Image:
+        """Make an image of one layer from a tar of a root filesystem."""
+        with _translated(f"import {path.name}"):
+            self._api.import_image(src=str(path), repository=repository, tag=tag)
+        return self._existing(f"{repository}:{tag}")
+
+    def build(
+        self,
+        files: Mapping[str, str],
+        *,
+        tag: str,
+        arguments: Mapping[str, str],
+        labels: Mapping[str, str],
+        log: Callable[[str], None],
+        fresh: bool = False,
+    ) -> Image:
+        """Build a folder of text files, with the host's network, and return the image.
+
+        Raises:
+            BuildError: a step failed; its output went to `log`.
+            EngineError: the engine failed.
+        """
+        image_id = ""
+        with _translated(f"build {tag}"):
+            events = self._api.build(
+                fileobj=context(files),
+                custom_context=True,
+                tag=tag,
+                buildargs=dict(arguments),
+                labels=dict(labels),
+                rm=True,
+                forcerm=True,
+                nocache=fresh,
+                network_mode="host",
+                decode=True,
+            )
+            for event in events:
+                if self.cancelled.is_set():
+                    raise Cancelled
+                log(event.get("stream") or event.get("status") or "")
+                if "error" in event:
+                    log(event["error"] + "\n")
+                    raise BuildError(event["error"])
+                image_id = event.get("aux", {}).get("ID", image_id)
+        if not image_id:
+            raise EngineError(
+                f"the build of {tag} ended without an image",
+                next_step="see the engine's own log, then try again",
+            )
+        return self._existing(image_id)
+
+    def _existing(self, reference: str) -> Image:
+        image = self.image(reference)
+        if image is None:
+            raise EngineError(
+                f"the engine lost the image {reference}",
+                next_step="is something else removing images? try again",
+            )
+        return image
+
+    # --- containers
+
+    def run(
+        self,
+        image: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        limits: Limits,
+        gpu: bool = False,
+    ) -> Ran:
+        """Run a command in a container that can harm nothing, and remove it.
+
+        Raises:
+            EngineError: the engine failed.
+            Cancelled: the user asked to stop.
+        """
+        with _translated(f"run {command[0]} in {image}"):
+            container = self._create(image, command, environment, limits, gpu=gpu)
+            try:
+                return self._watch(container, limits)
+            finally:
+                with suppress(NotFound):
+                    self._api.remove_container(container, force=True, v=True)
+
+    def _create(
+        self,
+        image: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        limits: Limits,
+        *,
+        gpu: bool,
+    ) -> str:
+        host_config = self._api.create_host_config(
+            **isolation(limits),
+            device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpu else None,
+        )
+        created = self._api.create_container(
+            image,
+            list(command),
+            user="1000:1000",
+            environment=dict(environment),
+            network_disabled=True,
+            labels={RUN_LABEL: self.run_id},
+            host_config=host_config,
+        )
+        return str(created["Id"])
+
+    def _watch(self, container: str, limits: Limits) -> Ran:
+        output = _Output(self._api.attach(container, stream=True, demux=True))
+        started = time.monotonic()
+        try:
+            self._api.start(container)
+        except APIError as error:
+            # The command cannot be executed: docker run reports this as 126 or 127.
+            return Ran(127, "", str(error.explanation or error), 0.0)
+        output.start()
+        ended_by_us = ""
+        while self._api.inspect_container(container)["State"]["Running"]:
+            if self.cancelled.is_set():
+                raise Cancelled
+            if output.flooded or time.monotonic() - started > limits.seconds:
+                ended_by_us = "flooded" if output.flooded else "timed_out"
+                with suppress(APIError):
+                    self._api.kill(container)
+                break
+            output.done.wait(POLL_SECONDS * 4)
+        seconds = time.monotonic() - started
+        output.done.wait(5)
+        state = self._api.inspect_container(container)["State"]
+        return Ran(
+            exit_code=None if ended_by_us else int(state["ExitCode"]),
+            stdout=output.text("stdout"),
+            stderr=output.text("stderr"),
+            seconds=round(seconds, 3),
+            out_of_memory=bool(state.get("OOMKilled")),
+            timed_out=ended_by_us == "timed_out",
+            flooded=ended_by_us == "flooded" or output.flooded,
+        )
+
+    def remove_containers(self) -> None:
+        """Remove the containers of this run that are left."""
+        with suppress(*_FAILURES):
+            for container in self._api.containers(
+                all=True, filters={"label": f"{RUN_LABEL}={self.run_id}"}
+            ):
+                with suppress(*_FAILURES):
+                    self._api.remove_container(container["Id"], force=True, v=True)
+
+
+class _Output:
+    """Collects what a container writes, up to a limit, in a thread of its own."""
+
+    def __init__(self, stream: Iterator[tuple[bytes | None, bytes | None]]) -> None:
+        self._stream = stream
+        self._parts: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+        self.flooded = False
+        self.done = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._collect, daemon=True).start()
+
+    def _collect(self) -> None:
+        total = 0
+        with suppress(*_FAILURES, ValueError):
+            for out, err in self._stream:
+                self._parts["stdout"].append(out or b"")
+                self._parts["stderr"].append(err or b"")
+                total += len(out or b"") + len(err or b"")
+                if total > OUTPUT_LIMIT:
+                    self.flooded = True
+                    break
+        self.done.set()
+
+    def text(self, name: str) -> str:
+        return b"".join(self._parts[name])[:OUTPUT_LIMIT].decode("utf-8", "replace")
+
+
+def isolation(limits: Limits) -> dict[str, Any]:
+    """Return the host settings of every container that runs a probe: all flags, in one place."""
+    return {
+        "network_mode": "none",
+        "read_only": True,
+        "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={limits.scratch}"},  # noqa: S108
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "mem_limit": limits.memory,
+        "memswap_limit": limits.memory,
+        "pids_limit": limits.processes,
+        "shm_size": 256 * 2**20,
+        "ulimits": [Ulimit(name="core", soft=0, hard=0)],
+        # Output is read as it comes; a log file on the engine's disk could fill it.
+        "log_config": {"type": "none"},
+        "init": True,
+    }
+
+
+def context(files: Mapping[str, str]) -> io.BytesIO:
+    """Return a build context that is the same for the same files: docker-py's own is not."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, text in sorted(files.items()):
+            data = text.encode()
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mtime, entry.mode = len(data), CONTEXT_MTIME, 0o644
+            tar.addfile(entry, io.BytesIO(data))
+    buffer.seek(0)
+    return buffer
+
+
+def _host() -> str | None:
+    """Return the address of the current Docker context, where it is not the default one."""
+    with suppress(DockerException, OSError, ValueError, KeyError):
+        current = docker.context.ContextAPI.get_current_context()
+        if current is not None and current.Host and not current.TLSConfig:
+            return str(current.Host)
+    return None
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except (EngineError, BuildError, Cancelled):
+        raise
+    except _FAILURES as error:
+        _explain(doing, error)
+
+
+def _explain(doing: str, error: Exception) -> NoReturn:
+    said = str(getattr(error, "explanation", None) or error)
+    if "Permission denied" in said or "PermissionError" in said:
+        raise EngineError(
+            "this user may not talk to the Docker engine",
+            where=doing,
+            next_step="add the user to the docker group and log in again, or use root",
+        ) from error
+    if any(
+        word in said
+        for word in (
+            "Connection refused",
+            "FileNotFoundError",
+            "No such file",
+            "Connection aborted",
+            "Max retries",
+            "Name or service",
+        )
+    ):
+        raise EngineError(
+            "no Docker engine answers",
+            where=doing,
+            next_step="start Docker, set DOCKER_HOST, or run scripts/setup-engine as root "
+            "on Debian",
+        ) from error
+    raise EngineError(
+        f"the Docker engine failed: {said[:600]}",
+        where=doing,
+        next_step="see the engine's own log, then try again",
+    ) from error

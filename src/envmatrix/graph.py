@@ -1,0 +1,58 @@
+"""Running a graph of tasks: what may run beside what, and what waits for what. Knows no Docker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from typing import Any
+
+WAKE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A piece of work after others. `lane` names the pool it runs in.
+
+    `work` gets the results of all tasks that are done, by key.
+    """
+
+    key: str
+    after: Sequence[str]
+    lane: str
+    work: Callable[[Mapping[str, Any]], Any]
+
+
+def run_graph(tasks: Sequence[Task], lanes: Mapping[str, int]) -> dict[str, Any]:
+    """Run every task after those it waits for; return the results by key.
+
+    A task's exception ends the run: tasks not yet started are dropped, those at work are waited
+    for, and the exception is raised.
+    """
+    by_key = {task.key: task for task in tasks}
+    order = TopologicalSorter({task.key: task.after for task in tasks})
+    order.prepare()
+    results: dict[str, Any] = {}
+    running: dict[Future[Any], str] = {}
+    with ExitStack() as stack:
+        pools = {
+            lane: stack.enter_context(ThreadPoolExecutor(size)) for lane, size in lanes.items()
+        }
+        try:
+            while order.is_active():
+                for key in order.get_ready():
+                    task = by_key[key]
+                    running[pools[task.lane].submit(task.work, results)] = key
+                # A time limit, so that Ctrl-C is seen between two looks.
+                done, _ = wait(running, timeout=WAKE_SECONDS, return_when=FIRST_COMPLETED)
+                for future in done:
+                    key = running.pop(future)
+                    results[key] = future.result()
+                    order.done(key)
+        except BaseException:
+            for pool in pools.values():
+                pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return results

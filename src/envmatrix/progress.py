@@ -1,0 +1,117 @@
+"""What a person sees while work goes on: bars in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+QUIET_ABOVE = 20
+"""A stage with more pieces of work than this is told in steps, where lines are plain."""
+
+
+class TerminalProgress:
+    """A bar for each stage and a line for each piece of work at hand, on stderr."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Progress(
+            TextColumn("{task.fields[stage]:>6}"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._stages: dict[str, TaskID] = {}
+        self._running: dict[tuple[str, str], tuple[TaskID, float]] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._live.stop()
+
+    def expect(self, stage: str, count: int) -> None:
+        """Add a bar for a stage."""
+        if count:
+            self._stages[stage] = self._live.add_task("all", total=count, stage=stage)
+
+    def started(self, stage: str, subject: str) -> None:
+        """Show a piece of work, with a clock."""
+        with self._lock:
+            task = self._live.add_task(f"  {subject}", total=None, stage=stage)
+            self._running[stage, subject] = (task, time.monotonic())
+
+    def finished(self, stage: str, subject: str, said: str, *, reused: bool) -> None:
+        """Move the bar on, and leave a line for what was done."""
+        with self._lock:
+            if task := self._running.pop((stage, subject), None):
+                self._live.remove_task(task[0])
+            if stage in self._stages:
+                self._live.advance(self._stages[stage])
+        if stage != "lock" and not reused:
+            took = f" ({time.monotonic() - task[1]:.0f} s)" if task else ""
+            self._console.print(
+                f"{stage:>6}  {subject}: {said}{took}", highlight=False, markup=False
+            )
+
+
+class PlainProgress:
+    """A line for what begins and what ends, on stderr."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._totals: dict[str, int] = {}
+        self._done: dict[str, int] = {}
+        self._since: dict[tuple[str, str], float] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        """Leave nothing open."""
+
+    def expect(self, stage: str, count: int) -> None:
+        """Remember how much is ahead."""
+        self._totals[stage], self._done[stage] = count, 0
+
+    def started(self, stage: str, subject: str) -> None:
+        """Say what begins."""
+        self._since[stage, subject] = time.monotonic()
+
+    def finished(self, stage: str, subject: str, said: str, *, reused: bool) -> None:
+        """Say what ended, how, and how much is left."""
+        with self._lock:
+            self._done[stage] = done = self._done.get(stage, 0) + 1
+        total = self._totals.get(stage, 0)
+        if reused or (total > QUIET_ABOVE and done % 100 and done != total):
+            return
+        since = self._since.pop((stage, subject), None)
+        took = f" ({time.monotonic() - since:.0f} s)" if since is not None else ""
+        self._console.print(
+            f"{stage} {done}/{total}  {subject}: {said}{took}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def make_progress(console: Console) -> TerminalProgress | PlainProgress:
+    """Return bars for a terminal, lines for anything else."""
+    return TerminalProgress(console) if console.is_terminal else PlainProgress(console)

@@ -1,0 +1,292 @@
+"""Where things lie: the matrix, its folders, the state, and what is already known of a cell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from envmatrix.cells import Cell, expand, in_profile
+from envmatrix.errors import InputError
+from envmatrix.evidence import Judgement, Store, Verdict, digest, to_text, write_text
+from envmatrix.lock import Lock, Problem, Resolution, parse_lock, recall
+from envmatrix.matrix import Matrix, load
+from envmatrix.probe import Probe, load_probes
+from envmatrix.render import Files, Renderer
+
+STATE = ".envmatrix"
+PUBLISHED = "published"
+_PACKAGE_DATA = Path(__file__).parent / "_data"
+_CHECKOUT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A matrix file and the folders around it."""
+
+    matrix_path: Path
+    extra_probes: tuple[Path, ...] = ()
+
+    @property
+    def root(self) -> Path:
+        """The folder of the matrix file; all else lies beneath it."""
+        return self.matrix_path.parent
+
+    @property
+    def images(self) -> Path:
+        """The rendered and committed folders."""
+        return self.root / "images"
+
+    @property
+    def verdicts_path(self) -> Path:
+        """What the resolver said of every cell, committed."""
+        return self.images / "resolved.json"
+
+    @property
+    def reports(self) -> Path:
+        """The published evidence."""
+        return self.root / "reports"
+
+    @cached_property
+    def store(self) -> Store:
+        """The state, which git ignores."""
+        return Store(self.root / STATE)
+
+    @cached_property
+    def matrix(self) -> Matrix:
+        """The checked matrix.
+
+        Raises:
+            InputError: it cannot be read, or is wrong.
+        """
+        name = self.matrix_path.name
+        try:
+            text = self.matrix_path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                "the file is not UTF-8 text", where=name, next_step="save it as UTF-8"
+            ) from error
+        except OSError as error:
+            raise InputError(
+                f"the matrix cannot be read: {error.strerror}",
+                where=str(self.matrix_path),
+                next_step="run in the folder that holds matrix.yaml, or give --matrix FILE",
+            ) from error
+        return load(text, name)
+
+    @cached_property
+    def cells(self) -> Sequence[Cell]:
+        """Every declared cell."""
+        return expand(self.matrix)
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """Renders with the templates of this project, or else those of the package."""
+        return Renderer(self.matrix, self._data("templates", "templates"))
+
+    @cached_property
+    def probes(self) -> Sequence[Probe]:
+        """Every probe: the project's or the package's, and those of the user's own folders."""
+        return load_probes([self._data("scripts/probes", "probes"), *self.extra_probes])
+
+    def _data(self, in_checkout: str, in_package: str) -> Path:
+        for folder in (
+            self.root / in_checkout,
+            _CHECKOUT / in_checkout,
+            _PACKAGE_DATA / in_package,
+        ):
+            if folder.is_dir():
+                return folder
+        raise InputError(
+            f"there is no folder {in_checkout}",
+            where=str(self.root),
+            next_step="run in a checkout of the project, or reinstall envmatrix",
+        )
+
+    def probes_of(self, cell: Cell) -> list[Probe]:
+        """The probes that belong to the framework of a cell."""
+        return [probe for probe in self.probes if probe.framework == cell.framework]
+
+    def published(self) -> list[Cell]:
+        """The cells whose folders and evidence are committed."""
+        if PUBLISHED not in self.matrix.profiles:
+            return []
+        return in_profile(self.matrix, self.cells, PUBLISHED)
+
+    # --- locks
+
+    def problem(self, cell: Cell) -> Problem:
+        """What is asked of the resolver for a cell."""
+        os = self.matrix.axes.os[cell.os]
+        return Problem(
+            cell.requires,
+            cell.constraints,
+            cell.index,
+            cell.python,
+            os.glibc,
+            cell.arch,
+            self.matrix.resolve.as_of,
+        )
+
+    def base_problem(self, cell: Cell) -> Problem:
+        """What is asked of the resolver for the base of a cell: the OS's Python installs uv."""
+        os = self.matrix.axes.os[cell.os]
+        return Problem(
+            (self.matrix.base.installer,),
+            (),
+            None,
+            os.python,
+            os.glibc,
+            cell.arch,
+            self.matrix.resolve.as_of,
+        )
+
+    def resolution(self, problem: Problem, folder: str) -> Resolution | None:
+        """What is known of a problem: the committed lock of `folder`, or else the record."""
+        try:
+            text = (self.images / folder / "requirements.lock").read_text(encoding="utf-8")
+        except OSError:
+            text = ""
+        lock = parse_lock(text)
+        if lock is not None and lock.problem_key == problem.key:
+            return Resolution(lock, None)
+        return recall(self.store, problem)
+
+    def cell_resolution(self, cell: Cell) -> Resolution | None:
+        """What is known of the lock of a cell."""
+        return self.resolution(self.problem(cell), cell.id)
+
+    def base_resolution(self, cell: Cell) -> Resolution | None:
+        """What is known of the lock of the base of a cell."""
+        return self.resolution(self.base_problem(cell), f"base/{cell.base_id}")
+
+    @cached_property
+    def _verdicts(self) -> Mapping[str, Any]:
+        try:
+            data = json.loads(self.verdicts_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) and data.get("schema") == 1 else {}
+
+    def committed_verdict(self, cell: Cell) -> Judgement | None:
+        """What the committed file says the resolver said of a cell; stale entries do not count."""
+        entry = self._verdicts.get("cells", {}).get(cell.id)
+        if entry is None or entry[0] != self.problem(cell).key[:12]:
+            return None
+        if isinstance(entry[1], str):
+            return LOCKED
+        return Judgement(*_judgement_fields(self._verdicts["judgements"][entry[1]]))
+
+    def write_verdicts(self, found: Mapping[str, Resolution], cells: Iterable[Cell]) -> None:
+        """Write what the resolver said of `cells` into the committed file; keep the others."""
+        kept = {
+            cell.id: (self.problem(cell).key[:12], self.committed_verdict(cell))
+            for cell in self.cells
+        }
+        for cell in cells:
+            resolution = found[self.problem(cell).key]
+            kept[cell.id] = (self.problem(cell).key[:12], resolution.judgement or LOCKED)
+        judgements = sorted(
+            {
+                (j.verdict.value, j.kind, j.cause, j.remedy)
+                for _, j in kept.values()
+                if j is not None and j != LOCKED
+            }
+        )
+        numbers = {fields: number for number, fields in enumerate(judgements)}
+        lines = [
+            f"  {json.dumps(cell_id)}: "
+            + json.dumps(
+                [
+                    key,
+                    "lock" if j == LOCKED else numbers[j.verdict.value, j.kind, j.cause, j.remedy],
+                ]
+            )
+            for cell_id, (key, j) in kept.items()
+            if j is not None
+        ]
+        listed = ",\n".join("  " + json.dumps(fields) for fields in judgements)
+        write_text(
+            self.verdicts_path,
+            '{"schema": 1,\n "about": "GENERATED by `envmatrix lock`: the problem each cell '
+            'poses, and lock or the number of a judgement",\n'
+            f' "judgements": [\n{listed}],\n "cells": {{\n' + ",\n".join(lines) + "}}\n",
+        )
+
+    # --- folders and evidence
+
+    def base_files(self, cell: Cell) -> Files | None:
+        """The rendered base of a cell, where its lock is known."""
+        resolution = self.base_resolution(cell)
+        return self.renderer.base(cell, resolution.lock) if resolution and resolution.lock else None
+
+    def cell_files(self, cell: Cell, lock: Lock) -> Files:
+        """The rendered folder of a cell."""
+        return self.renderer.cell(cell, lock)
+
+    def fingerprint(self, cell: Cell) -> str | None:
+        """The hash of all inputs of a cell's evidence, or None while it has no lock."""
+        resolution = self.cell_resolution(cell)
+        base = self.base_files(cell)
+        if resolution is None or resolution.lock is None or base is None:
+            return None
+        return digest(
+            self.cell_files(cell, resolution.lock),
+            base,
+            [probe.sha256 for probe in self.probes_of(cell)],
+        )
+
+    def report_path(self, cell_id: str) -> Path:
+        """Where the last evidence of a cell lies on this machine."""
+        return self.store.root / "cells" / f"{cell_id}.json"
+
+    def evidence(self, cell: Cell) -> dict[str, Any] | None:
+        """The last evidence of a cell: this machine's, or else the published."""
+        for path in (self.report_path(cell.id), self.reports / "cells" / f"{cell.id}.json"):
+            try:
+                data = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            if isinstance(data, dict) and data.get("schema") == 1:
+                return data
+        return None
+
+    def keep_evidence(self, report: Mapping[str, Any]) -> None:
+        """Keep the evidence of a cell on this machine."""
+        write_text(self.report_path(report["id"]), to_text(report))
+
+    def judgement(self, cell: Cell) -> Judgement:
+        """What is known of a cell, with nothing executed."""
+        if cell.excluded:
+            return Judgement(Verdict.IMPOSSIBLE, "rule", "rule", cell.excluded)
+        evidence = self.evidence(cell)
+        if evidence is not None:
+            if evidence.get("fingerprint") == self.fingerprint(cell):
+                return Judgement.from_json(evidence)
+            return Judgement(
+                Verdict.UNKNOWN,
+                "plan",
+                "stale",
+                f"its inputs changed since it was {evidence['verdict']} on "
+                f"{evidence['generated_at'][:10]}",
+                "run it again",
+            )
+        resolution = recall(self.store, self.problem(cell))
+        known = (resolution.judgement or LOCKED) if resolution else self.committed_verdict(cell)
+        return known or NOT_ATTEMPTED
+
+
+LOCKED = Judgement(
+    Verdict.UNKNOWN, "lock", "not-attempted", "it has a lock, and was not built", "run it"
+)
+NOT_ATTEMPTED = Judgement(
+    Verdict.UNKNOWN, "plan", "not-attempted", "nothing was tried yet", "lock it, or run it"
+)
+
+
+def _judgement_fields(fields: Sequence[str]) -> tuple[Verdict, str, str, str, str]:
+    verdict, kind, cause, remedy = fields
+    return Verdict(verdict), "lock", kind, cause, remedy

@@ -1,0 +1,87 @@
+"""Cell and lock to the files of a folder that `docker build` takes. Pure: no file is written.
+
+Decisions are made here and in the matrix; templates only lay values out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from envmatrix.cells import Cell
+from envmatrix.lock import Lock
+from envmatrix.matrix import Matrix
+
+REPOSITORY = "envmatrix"
+
+Files = Mapping[str, str]
+
+
+class Renderer:
+    """Renders with the templates of a folder; an undefined name in one is an error."""
+
+    def __init__(self, matrix: Matrix, templates: Path) -> None:
+        self._matrix = matrix
+        self._jinja = Environment(
+            loader=FileSystemLoader(templates),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            # Dockerfiles, not HTML: the matrix refuses what could break out of a line.
+            autoescape=False,
+        )
+
+    def base(self, cell: Cell, lock: Lock) -> Files:
+        """Return the files of the base that `cell` stands on, by name."""
+        accelerator = self._matrix.axes.accelerator[cell.accelerator]
+        template = "base-cuda.Dockerfile.j2" if accelerator.cuda else "base.Dockerfile.j2"
+        dockerfile = self._jinja.get_template(template).render(
+            template=template,
+            base_id=cell.base_id,
+            tag=base_tag(cell),
+            os=self._matrix.axes.os[cell.os],
+            python=cell.python,
+            own_python=cell.own_python,
+            accelerator=accelerator,
+        )
+        return {"Dockerfile": dockerfile, "requirements.lock": lock.text}
+
+    def cell(self, cell: Cell, lock: Lock) -> Files:
+        """Return the files of the image of `cell`, by name."""
+        template = "cell.Dockerfile.j2"
+        dockerfile = self._jinja.get_template(template).render(
+            template=template,
+            cell=cell,
+            lock=lock,
+            tag=cell_tag(cell),
+            base_tag=base_tag(cell),
+            title=self._matrix.frameworks[cell.framework].title,
+            os=self._matrix.axes.os[cell.os],
+        )
+        return {
+            "Dockerfile": dockerfile,
+            "requirements.lock": lock.text,
+            "constraints.txt": constraints(cell.requires, lock),
+        }
+
+
+def base_tag(cell: Cell) -> str:
+    """Return the local name of the base of a cell."""
+    return f"{REPOSITORY}/base:{cell.base_id}"
+
+
+def cell_tag(cell: Cell) -> str:
+    """Return the local name of the image of a cell."""
+    return f"{REPOSITORY}/cell:{cell.id}"
+
+
+def constraints(requires: Sequence[str], lock: Lock) -> str:
+    """Return a pip constraints file that pins what the variant itself pins, as locked."""
+    pinned = {re.split(r"[\[=]", text)[0].lower() for text in requires if "==" in text}
+    return "".join(
+        f"{wheel.name}=={wheel.version}\n" for wheel in lock.wheels if wheel.name in pinned
+    )

@@ -1,0 +1,423 @@
+"""The stages in order: lock, build, probe, for many cells at once."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from envmatrix import __version__
+from envmatrix.build import Builder, Built, Origin
+from envmatrix.cells import Cell
+from envmatrix.engine import Cancelled, Engine
+from envmatrix.errors import DiskError, EnvmatrixError
+from envmatrix.evidence import Judgement, Verdict, digest
+from envmatrix.graph import Task, run_graph
+from envmatrix.lock import Problem, Resolution, Resolver
+from envmatrix.probe import Probe, Result, judge_cell, merged_observations, run_probe
+from envmatrix.project import LOCKED, Project
+from envmatrix.wheelhouse import Wheelhouse
+
+# An installed cell takes this many times the bytes of its wheels (measured: 2.5 to 3.5).
+UNPACKED = 3.5
+BASE_BYTES = 400_000_000
+MEMORY_FOR_A_CELL = 6 * 2**30
+
+
+class Progress(Protocol):
+    """Is told what starts and what ended."""
+
+    def expect(self, stage: str, count: int) -> None:
+        """`count` pieces of work of a stage are ahead."""
+
+    def started(self, stage: str, subject: str) -> None:
+        """Work on a subject has begun."""
+
+    def finished(self, stage: str, subject: str, said: str, *, reused: bool) -> None:
+        """Work on a subject is done; `said` is its outcome in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user chose for a run."""
+
+    jobs: int | None = None
+    fresh: bool = False
+    origin: Origin = Origin.AUTO
+    probing: bool = True
+
+
+def default_jobs() -> int:
+    """Return how many cells fit side by side: one a core, and memory for each."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        memory = 2 * MEMORY_FOR_A_CELL
+    return max(1, min(cores or 1, memory // MEMORY_FOR_A_CELL))
+
+
+# --- lock ------------------------------------------------------------------------------------
+
+
+def lock_cells(
+    project: Project,
+    cells: Sequence[Cell],
+    progress: Progress,
+    *,
+    jobs: int | None,
+    fresh: bool = False,
+    bases: bool = True,
+) -> dict[str, Resolution]:
+    """Resolve every cell that has no lock yet, and the bases below; return by problem key."""
+    found: dict[str, Resolution] = {}
+    ahead: dict[str, Problem] = {}
+    for cell in cells:
+        if cell.excluded:
+            continue
+        asked = [(project.problem(cell), project.cell_resolution)]
+        if bases:
+            asked.append((project.base_problem(cell), project.base_resolution))
+        for problem, known in asked:
+            resolution = None if fresh else known(cell)
+            if resolution is not None:
+                found[problem.key] = resolution
+            else:
+                ahead[problem.key] = problem
+    progress.expect("lock", len(ahead))
+
+    def done(problem: Problem, resolution: Resolution) -> None:
+        said = resolution.judgement.kind if resolution.judgement else "locked"
+        name = f"{problem.requires[0]} py{problem.python} glibc {problem.glibc}"
+        progress.finished("lock", name, said, reused=False)
+
+    if ahead:
+        found |= Resolver(project.store).resolve_all(ahead.values(), jobs or default_jobs(), done)
+    return found
+
+
+# --- build and probe -------------------------------------------------------------------------
+
+
+def run_cells(
+    project: Project, cells: Sequence[Cell], options: Options, progress: Progress
+) -> list[dict[str, Any]]:
+    """Lock, build and probe cells; return the evidence of each, in their order.
+
+    Raises:
+        EnvmatrixError: the surroundings fail before any cell can be judged.
+    """
+    resolutions = lock_cells(project, cells, progress, jobs=options.jobs)
+    buildable = [cell for cell in cells if _lock_of(project, cell, resolutions)]
+    reports = {
+        cell.id: _unbuilt(project, cell, resolutions) for cell in cells if cell not in buildable
+    }
+    if buildable:
+        with _building(project, options) as builder:
+            check_disk(project, builder, buildable, resolutions)
+            work = _Work(project, builder, options, progress, resolutions)
+            reports |= work.run(buildable)
+    for cell in cells:
+        project.keep_evidence(reports[cell.id])
+    return [reports[cell.id] for cell in cells]
+
+
+@contextmanager
+def _building(project: Project, options: Options) -> Iterator[Builder]:
+    wheelhouse = Wheelhouse(project.store.root / "wheelhouse")
+    with Engine.connect() as engine, wheelhouse.serve() as served:
+        try:
+            yield Builder(project, engine, wheelhouse, served, options.origin, options.fresh)
+        except BaseException:
+            engine.cancelled.set()
+            raise
+
+
+def check_disk(
+    project: Project, builder: Builder, cells: Sequence[Cell], resolutions: Mapping[str, Resolution]
+) -> None:
+    """Refuse a plan that cannot fit on the disk.
+
+    Raises:
+        DiskError: with how much is needed and how much there is.
+    """
+    ahead = [
+        cell for cell in cells if not builder.is_built(cell, _must_lock(project, cell, resolutions))
+    ]
+    wheels = {
+        wheel.sha256: wheel
+        for cell in ahead
+        for wheel in builder.wheelhouse.missing(_must_lock(project, cell, resolutions))
+    }
+    images = sum(UNPACKED * _must_lock(project, cell, resolutions).size for cell in ahead)
+    images += BASE_BYTES * len({cell.base_id for cell in ahead})
+    _check_space(
+        {
+            "the wheelhouse": (project.root, sum(w.size for w in wheels.values())),
+            "the images": (builder.engine.root, images),
+        }
+    )
+
+
+def _check_space(needs: Mapping[str, tuple[Path | None, float]]) -> None:
+    by_device: dict[int, tuple[Path, float]] = {}
+    for folder, size in needs.values():
+        if folder is not None:
+            device = folder.stat().st_dev
+            by_device[device] = (folder, by_device.get(device, (folder, 0.0))[1] + size)
+    for folder, size in by_device.values():
+        free = shutil.disk_usage(folder).free
+        if size > free:
+            raise DiskError(
+                f"this needs about {size / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB are free",
+                where=str(folder),
+                next_step="free some disk, or select fewer cells",
+            )
+
+
+def _lock_of(project: Project, cell: Cell, resolutions: Mapping[str, Resolution]) -> bool:
+    resolution = resolutions.get(project.problem(cell).key)
+    return not cell.excluded and resolution is not None and resolution.lock is not None
+
+
+def _must_lock(project: Project, cell: Cell, resolutions: Mapping[str, Resolution]) -> Any:
+    return resolutions[project.problem(cell).key].lock
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The graph of one run: fetch and base, then the cell, then its probes."""
+
+    project: Project
+    builder: Builder
+    options: Options
+    progress: Progress
+    resolutions: Mapping[str, Resolution]
+
+    def run(self, cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
+        bases = {cell.base_id: cell for cell in cells}
+        # The most bytes first: a long cell that starts last is what the others wait for.
+        by_size = sorted(cells, key=lambda cell: -self._lock(cell).size)
+        tasks = [self._base(cell) for cell in bases.values()]
+        for cell in by_size:
+            tasks += [self._fetch(cell), self._build(cell)]
+            if self.options.probing:
+                tasks.append(self._probe(cell))
+        self.progress.expect("base", len(bases))
+        self.progress.expect("build", len(cells))
+        if self.options.probing:
+            self.progress.expect("probe", len(cells))
+        jobs = self.options.jobs or default_jobs()
+        results = run_graph(tasks, {"download": 1, "engine": jobs})
+        return {cell.id: self._report(cell, results) for cell in cells}
+
+    def _lock(self, cell: Cell) -> Any:
+        return _must_lock(self.project, cell, self.resolutions)
+
+    def _base(self, cell: Cell) -> Task:
+        def work(_: Mapping[str, Any]) -> Built | Judgement:
+            return self._told("base", cell.base_id, lambda: self.builder.base(cell))
+
+        return Task(f"base:{cell.base_id}", (), "engine", work)
+
+    def _fetch(self, cell: Cell) -> Task:
+        return Task(
+            f"fetch:{cell.id}",
+            (),
+            "download",
+            lambda _: _caught("build", lambda: self.builder.fetch(cell, self._lock(cell))),
+        )
+
+    def _build(self, cell: Cell) -> Task:
+        def work(results: Mapping[str, Any]) -> Built | Judgement:
+            base, fetched = results[f"base:{cell.base_id}"], results[f"fetch:{cell.id}"]
+            for earlier in (base, fetched):
+                if isinstance(earlier, Judgement):
+                    self.progress.finished("build", cell.id, earlier.kind, reused=False)
+                    return earlier
+            return self._told(
+                "build", cell.id, lambda: self.builder.cell(cell, self._lock(cell), base)
+            )
+
+        return Task(
+            f"build:{cell.id}", (f"base:{cell.base_id}", f"fetch:{cell.id}"), "engine", work
+        )
+
+    def _probe(self, cell: Cell) -> Task:
+        def work(results: Mapping[str, Any]) -> Probed | Judgement:
+            built = results[f"build:{cell.id}"]
+            if isinstance(built, Judgement):
+                self.progress.finished("probe", cell.id, built.verdict.value, reused=False)
+                return built
+            return self._told("probe", cell.id, lambda: self._run_probes(cell, built))
+
+        return Task(f"probe:{cell.id}", (f"build:{cell.id}",), "engine", work)
+
+    def _run_probes(self, cell: Cell, built: Built) -> Probed:
+        gpu = (
+            self.builder.engine.has_gpu
+            and self.project.matrix.axes.accelerator[cell.accelerator].cuda is not None
+        )
+        results = [self._run_probe(probe, built, gpu=gpu) for probe in self.project.probes_of(cell)]
+        return Probed(
+            tuple(result for result, _ in results), reused=all(reused for _, reused in results)
+        )
+
+    def _run_probe(self, probe: Probe, built: Built, *, gpu: bool) -> tuple[Result, bool]:
+        store = self.project.store
+        key = digest("probe", probe.sha256, list(built.image.layers), gpu)
+        record = None if self.options.fresh else store.get("probe", key)
+        if record is not None:
+            return Result.from_json(record), True
+        result = run_probe(self.builder.engine, built.image.id, probe, gpu=gpu)
+        store.put("probe", key, result.to_json())
+        return result, False
+
+    def _told(self, stage: str, subject: str, work: Callable[[], Any]) -> Any:
+        self.progress.started(stage, subject)
+        result = _caught(stage, work)
+        reused = not isinstance(result, Judgement) and result.reused
+        said = result.kind if isinstance(result, Judgement) else result.said
+        self.progress.finished(stage, subject, said, reused=reused)
+        return result
+
+    def _report(self, cell: Cell, results: Mapping[str, Any]) -> dict[str, Any]:
+        base, built = results[f"base:{cell.base_id}"], results[f"build:{cell.id}"]
+        probed = results.get(f"probe:{cell.id}")
+        if isinstance(built, Judgement):
+            judgement = built
+        elif isinstance(probed, Judgement):
+            judgement = probed
+        elif probed is None:
+            judgement = Judgement(
+                Verdict.UNKNOWN, "build", "not-attempted", "it was built, and not probed", "run it"
+            )
+        else:
+            judgement = judge_cell(_declared(self.project, cell), probed.results)
+        return evidence_of(
+            self.project,
+            cell,
+            judgement,
+            base=base,
+            built=built,
+            probed=probed,
+            engine=self.builder.engine,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What the probes of a cell gave."""
+
+    results: tuple[Result, ...]
+    reused: bool
+
+    @property
+    def said(self) -> str:
+        """How many of those that ran passed."""
+        passed = sum(result.outcome.value == "passed" for result in self.results)
+        skipped = sum(result.outcome.value == "not run" for result in self.results)
+        return f"{passed} of {len(self.results) - skipped} passed"
+
+
+def _caught(stage: str, work: Callable[[], Any]) -> Any:
+    """Do the work; failing surroundings become a judgement that says nothing about the cell."""
+    try:
+        return work()
+    except Cancelled:
+        raise KeyboardInterrupt from None
+    except EnvmatrixError as error:
+        return Judgement(
+            Verdict.UNKNOWN, stage, "infrastructure", error.what[:400], error.next_step
+        )
+
+
+def _declared(project: Project, cell: Cell) -> dict[str, str]:
+    """What a cell says of itself, under the names that probes observe it by."""
+    os = project.matrix.axes.os[cell.os]
+    return {
+        "version": cell.version,
+        "python": cell.python,
+        "distribution": os.distribution,
+        "codename": os.codename,
+        "glibc": os.glibc,
+        "accelerator": cell.accelerator,
+        "arch": cell.arch,
+    }
+
+
+# --- evidence --------------------------------------------------------------------------------
+
+
+def _unbuilt(project: Project, cell: Cell, resolutions: Mapping[str, Resolution]) -> dict[str, Any]:
+    if cell.excluded:
+        judgement = Judgement(Verdict.IMPOSSIBLE, "rule", "rule", cell.excluded)
+    else:
+        judgement = resolutions[project.problem(cell).key].judgement or LOCKED
+    return evidence_of(project, cell, judgement)
+
+
+def evidence_of(
+    project: Project,
+    cell: Cell,
+    judgement: Judgement,
+    *,
+    base: Built | Judgement | None = None,
+    built: Built | Judgement | None = None,
+    probed: Probed | Judgement | None = None,
+    engine: Engine | None = None,
+) -> dict[str, Any]:
+    """Return everything that is known of a cell, as the report holds it."""
+    resolution = project.cell_resolution(cell)
+    lock = resolution.lock if resolution else None
+    results = probed.results if isinstance(probed, Probed) else ()
+    seconds = {
+        name: step.seconds
+        for name, step in (("base", base), ("build", built))
+        if isinstance(step, Built)
+    }
+    if results:
+        seconds["probe"] = round(sum(result.seconds for result in results), 1)
+    image = built.image if isinstance(built, Built) else None
+    logs = project.store.log_path(
+        "base" if judgement.stage == "base" else "build",
+        cell.base_id if judgement.stage == "base" else cell.id,
+    )
+    return {
+        "schema": 1,
+        "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tool": f"envmatrix {__version__}",
+        "host": host(engine),
+        "kind": "container",
+        "id": cell.id,
+        "axes": cell.axes,
+        **judgement.to_json(),
+        "declared": _declared(project, cell),
+        "observed": dict(merged_observations(results)),
+        "lock": lock.sha256 if lock else None,
+        "wheels": {wheel.name: wheel.version for wheel in lock.wheels} if lock else {},
+        "base": cell.base_id,
+        "base_origin": base.origin if isinstance(base, Built) else None,
+        "dockerfile": digest(project.cell_files(cell, lock)["Dockerfile"]) if lock else None,
+        "fingerprint": project.fingerprint(cell),
+        "layers": list(image.layers) if image else [],
+        "size": image.size if image else None,
+        "seconds": seconds,
+        "probes": [result.to_json() for result in results],
+        "log": str(logs.relative_to(project.root)) if logs.exists() else None,
+    }
+
+
+def host(engine: Engine | None) -> dict[str, str]:
+    """Return what evidence says of the machine: nothing that names it."""
+    return {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "engine": engine.version if engine else "",
+    }
