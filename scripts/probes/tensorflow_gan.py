@@ -23,7 +23,7 @@ import tensorflow as tf
 SEED = 0
 THREADS = 2
 NOISE, WIDTH = 4, 32
-BATCH, STEPS, LEARNING_RATE = 64, 300, 2e-3
+BATCH, STEPS, LEARNING_RATE = 64, 200, 5e-3
 CENTRE, SPREAD = (3.0, -3.0), 0.5  # of the cloud, which is normal
 POINTS = 256  # that are generated to judge
 DISTANCE_BOUND = 2.0  # of the two centres

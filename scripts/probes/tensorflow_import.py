@@ -110,7 +110,8 @@ def main() -> None:
             "architectures": list(build.get("cuda_compute_capabilities", [])),
             **cudnn_versions(build),
             "numpy": numpy_version(),
-            "keras": installed_version("keras"),
+            # A release candidate of TensorFlow brings a nightly Keras.
+            "keras": installed_version("keras") or installed_version("keras-nightly"),
             "seconds_to_import": round(SECONDS_TO_IMPORT, 3),
         }
     )

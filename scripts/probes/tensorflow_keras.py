@@ -16,7 +16,6 @@ import json
 import os
 import tempfile
 import time
-from importlib import metadata
 
 import numpy as np
 import tensorflow as tf
@@ -97,7 +96,7 @@ def main() -> None:
     assert difference == 0, f"the loaded model's scores are up to {difference} off"
     report(
         observed={
-            "keras": metadata.version("keras"),
+            "keras": tf.keras.__version__,
             "accuracy": round(right, 6),
             "accuracy_bound": ACCURACY_BOUND,
             "losses": [round(loss, 6) for loss in history["loss"]],

@@ -7,10 +7,11 @@
 # ///
 """Train a character-level transformer for seconds and let it write.
 
-The loss is the mean cross-entropy of the next character, in nats. Guessing evenly costs 3.4 (ln 30),
-knowing how frequent each character of TEXT is costs 2.9, and knowing which one follows which 2.0.
-The last losses must average below LOSS_BOUND, which is below all of these: it takes attention to
-more than the character before. The model comes to about 1.0, so neither seed nor kernels decide.
+The loss is the mean cross-entropy of the next character, in nats. Guessing evenly costs ln 30 =
+3.4, knowing how frequent each character of TEXT is costs 2.9, and knowing which one follows which
+costs 2.0. The last losses must average below LOSS_BOUND, which is below all of these: it takes
+attention to more than the character before. The model comes to about 1.0, so neither seed nor
+kernels decide.
 """
 
 import json

@@ -20,7 +20,7 @@ import time
 import torch
 
 SEED = 0
-THREADS = 2
+THREADS = 1
 STEP = torch.finfo(torch.float64).eps ** (1 / 3)
 BOUND = 1e-8
 

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 SEED = 0
-THREADS = 2
+THREADS = 1
 STEPS = 10
 WIDTH = 32
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 SEED = 0
-THREADS = 2
+THREADS = 1
 SIDE = 8  # pixels
 CLASSES = 4
 NOISE = 0.3  # standard deviation, where the stripe is 1 on 0

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 SEED = 0
-THREADS = 2
+THREADS = 1
 WIDTH = 16
 RUNS = 3  # the first ones profile, a later one runs the optimized graph
 

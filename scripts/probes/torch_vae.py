@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 SEED = 0
-THREADS = 2
+THREADS = 1
 SIDE = 8  # pixels
 PIXELS = SIDE * SIDE
 WIDTH, LATENT = 128, 4

@@ -19,8 +19,8 @@ from typing import Any
 from envmatrix.bootstrap import PACKAGES, make_root
 from envmatrix.causes import SURROUNDINGS, classify
 from envmatrix.cells import Cell
-from envmatrix.engine import BuildError, Engine, Image
-from envmatrix.errors import EngineError, NetworkError, ToolError
+from envmatrix.engine import STEP_LABEL, BuildError, Engine, Image
+from envmatrix.errors import EngineError, ToolError
 from envmatrix.evidence import Judgement, Verdict, digest
 from envmatrix.lock import Lock
 from envmatrix.pip_settings import pip_settings
@@ -28,7 +28,6 @@ from envmatrix.project import Project
 from envmatrix.render import REPOSITORY, Files, base_tag, cell_tag
 from envmatrix.wheelhouse import Wheelhouse
 
-LABEL = "io.envmatrix"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -170,8 +169,8 @@ class Builder:
             cell.base_id,
             files,
             os,
-            base_tag(cell),
-            {
+            tag=base_tag(cell),
+            arguments={
                 "OS_IMAGE": os.image.id,
                 **self._pip_arguments(resolution.lock, system.python, system.glibc, cell.arch),
             },
@@ -185,21 +184,22 @@ class Builder:
             cell.id,
             files,
             base,
-            cell_tag(cell),
-            {"BASE": base.image.id, **self._uv_arguments(lock)},
+            tag=cell_tag(cell),
+            arguments={"BASE": base.image.id, **self._uv_arguments(lock)},
         )
 
-    def fetch(self, cell: Cell, lock: Lock) -> int | Judgement:
-        """Bring the wheels of a cell into the wheelhouse; return the bytes downloaded."""
+    def fetch(self, cell: Cell, lock: Lock) -> int:
+        """Bring the wheels of a cell into the wheelhouse; return the bytes downloaded.
+
+        Raises:
+            NetworkError: a wheel cannot be had.
+        """
         if not self.engine.is_local or self.is_built(cell, lock):
             return 0
         glibc = self.project.matrix.axes.os[cell.os].glibc
-        try:
-            return self.wheelhouse.fetch(
-                lock, python=cell.python, glibc=glibc, arch=cell.arch, index=cell.index
-            )
-        except NetworkError as error:
-            return Judgement(Verdict.UNKNOWN, "build", "blocked", error.what, error.next_step)
+        return self.wheelhouse.fetch(
+            lock, python=cell.python, glibc=glibc, arch=cell.arch, index=cell.index
+        )
 
     def is_built(self, cell: Cell, lock: Lock) -> bool:
         """Return whether the image of a cell is there, on the base as it is now."""
@@ -220,6 +220,7 @@ class Builder:
         name: str,
         files: Files,
         below: Built,
+        *,
         tag: str,
         arguments: Mapping[str, str],
     ) -> Built | Judgement:
@@ -235,7 +236,7 @@ class Builder:
                     tag=tag,
                     arguments=arguments,
                     log=write,
-                    labels={LABEL + ".step": step},
+                    labels={STEP_LABEL: step},
                     fresh=self.fresh,
                 )
             except BuildError as error:

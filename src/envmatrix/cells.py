@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from packaging.specifiers import InvalidSpecifier
+
 from envmatrix.errors import InputError
 from envmatrix.matrix import (
     AXES,
@@ -134,25 +136,30 @@ def choose(
     if profile is None and not selectors:
         profile = "quick" if "quick" in matrix.profiles else next(iter(matrix.profiles))
     chosen = list(cells) if profile is None else in_profile(matrix, cells, profile)
-    ids = {selector for selector in selectors if not _is_axis(selector) and not _is_glob(selector)}
-    for selector in ids:
-        if not any(cell.id == selector for cell in chosen):
-            raise _nothing(selector, [cell.id for cell in chosen], profile)
-    if ids:
-        chosen = [cell for cell in chosen if cell.id in ids]
-    for selector in selectors:
-        if _is_glob(selector) and not _is_axis(selector):
-            kept = [cell for cell in chosen if fnmatchcase(cell.id, selector)]
-            if not kept:
-                raise _nothing(selector, [cell.id for cell in chosen], profile)
-            chosen = kept
+    narrowed = _by_ids(chosen, selectors, profile)
+    for selector in filter(_is_glob, selectors):
+        kept = [cell for cell in narrowed if fnmatchcase(cell.id, selector)]
+        if not kept:
+            raise _nothing(selector, [cell.id for cell in narrowed], profile)
+        narrowed = kept
     for axis, values in _by_axis(selectors).items():
-        known = sorted({cell.axes[axis] for cell in chosen})
+        known = sorted({cell.axes[axis] for cell in narrowed})
         for value in values:
-            if not any(_axis_matches(cell, axis, value) for cell in chosen):
+            if not any(_axis_matches(cell, axis, value) for cell in narrowed):
                 raise _nothing(f"{axis}={value}", [f"{axis}={name}" for name in known], profile)
-        chosen = [c for c in chosen if any(_axis_matches(c, axis, value) for value in values)]
-    return chosen
+        narrowed = [
+            cell for cell in narrowed if any(_axis_matches(cell, axis, value) for value in values)
+        ]
+    return narrowed
+
+
+def _by_ids(cells: Sequence[Cell], selectors: Sequence[str], profile: str | None) -> list[Cell]:
+    ids = {one for one in selectors if not _is_axis(one) and not _is_glob(one)}
+    known = {cell.id for cell in cells}
+    for selector in selectors:
+        if selector in ids and selector not in known:
+            raise _nothing(selector, [cell.id for cell in cells], profile)
+    return [cell for cell in cells if cell.id in ids] if ids else list(cells)
 
 
 def in_profile(matrix: Matrix, cells: Sequence[Cell], profile: str) -> list[Cell]:
@@ -193,7 +200,7 @@ def _is_axis(selector: str) -> bool:
 
 
 def _is_glob(selector: str) -> bool:
-    return any(mark in selector for mark in "*?[")
+    return not _is_axis(selector) and any(mark in selector for mark in "*?[")
 
 
 def _by_axis(selectors: Iterable[str]) -> dict[str, list[str]]:
@@ -214,13 +221,21 @@ def _by_axis(selectors: Iterable[str]) -> dict[str, list[str]]:
 def _axis_matches(cell: Cell, axis: str, value: str) -> bool:
     if axis == "python" and value == OWN_PYTHON:
         return cell.own_python
-    return bool(value) and value_matches(axis, getattr(cell, axis), value)
+    try:
+        return bool(value) and value_matches(axis, getattr(cell, axis), value)
+    except InvalidSpecifier as error:
+        raise InputError(
+            f"{value!r} is no version specifier",
+            where=f"selector {axis}={value}",
+            next_step='write it as pip does, for instance "version=>=2.4,<2.8"',
+        ) from error
 
 
 def _nothing(selector: str, known: Sequence[str], profile: str | None) -> InputError:
     among = f" in the profile {profile}" if profile else ""
+    part = selector and not _is_axis(selector) and any(selector in name for name in known)
     return InputError(
         f"no cell{among} matches {selector!r}",
         where=f"selector {selector}",
-        next_step=nearest(selector, known),
+        next_step=f'did you mean "*{selector}*"?' if part else nearest(selector, known),
     )

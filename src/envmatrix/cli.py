@@ -1,13 +1,13 @@
-"""The command line: arguments, output, and the one place that prints errors and picks exit codes."""
+"""The command line: arguments, output, errors in one place, and the exit codes."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,9 +20,12 @@ from envmatrix.evidence import Judgement, Verdict, to_text, write_text
 from envmatrix.matrix import json_schema
 from envmatrix.project import Project
 
+if TYPE_CHECKING:
+    from envmatrix.lock import Resolution
+    from envmatrix.run import Run
+
 # Commands import what talks to the engine or renders when they run: `plan` needs neither, and
 # has a second.
-# ruff: noqa: PLC0415
 
 app = typer.Typer(
     name="envmatrix",
@@ -79,7 +82,7 @@ def _options(
 ) -> None:
     _Chosen.matrix, _Chosen.probes = matrix, tuple(probes or ())
     if version:
-        print(f"envmatrix {__version__}")
+        out.print(f"envmatrix {__version__}")
         raise typer.Exit
 
 
@@ -122,7 +125,7 @@ def plan(select: Select = None, profile: Profile = None, *, as_json: AsJson = Fa
         why = ": ".join(text for text in (judgement.kind, judgement.cause) if text)
         mark = f"{MARKS[judgement.verdict]} {judgement.verdict:<10}"
         # Not a rich table: thousands of rows take it a second, and it would cut the ids.
-        print(f"{_in_colour(mark, judgement.verdict)}  {cell.id:<{width}}  {why}")
+        sys.stdout.write(f"{_in_colour(mark, judgement.verdict)}  {cell.id:<{width}}  {why}\n")
     _say_counts(judgement for _, judgement in known)
 
 
@@ -221,11 +224,13 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Build the images of cells. Nothing is probed."""
-    reports = _run(select, profile, jobs=jobs, fresh=fresh, base=base, probing=False)
+    done = _run(select, profile, jobs=jobs, fresh=fresh, base=base, probing=False)
+    reports = done.reports
     if as_json:
         _print_json(_document(reports))
     else:
         _print_table(reports)
+        out.print(done.said)
     if any(report["verdict"] == Verdict.BROKEN for report in reports):
         raise typer.Exit(1)
     if any(not report["layers"] and report["verdict"] == Verdict.UNKNOWN for report in reports):
@@ -277,7 +282,7 @@ def report(
     chosen = _choose(project, select, profile)
     reports = [_evidence_now(project, cell) for cell in chosen]
     where = folder or project.store.root / "report"
-    _write_report(project, reports, where)
+    _write_report(reports, where)
     if readme:
         text = readme.read_text(encoding="utf-8")
         evidence = os.path.relpath(where / "cells", readme.parent)
@@ -304,7 +309,7 @@ def explain(cell: str, *, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(found)
         return
-    _print_story(project, chosen[0], found)
+    _print_story(chosen[0], found)
 
 
 @app.command()
@@ -349,14 +354,14 @@ def shell(cell: str) -> None:
             f"{cell!r} matches {len(chosen)} cells", where="CELL", next_step="give one cell id"
         )
     try:
-        os.execvp(
+        os.execvp(  # noqa: S606
             "docker",
             [
                 "docker",
                 "run",
                 "--rm",
                 "--interactive",
-                "--tty",  # noqa: S606, S607
+                "--tty",
                 cell_tag(chosen[0]),
                 "bash",
             ],
@@ -386,7 +391,7 @@ def _run(
     fresh: bool,
     base: str = "auto",
     probing: bool = True,
-) -> list[dict[str, Any]]:
+) -> Run:
     from envmatrix.build import Origin
     from envmatrix.progress import make_progress
     from envmatrix.run import Options, run_cells
@@ -402,15 +407,17 @@ def _run(
         return run_cells(project, chosen, options, progress)
 
 
-def _finish(reports: list[dict[str, Any]], *, as_json: bool) -> None:
+def _finish(done: Run, *, as_json: bool) -> None:
     project = _project()
+    reports = done.reports
     where = project.store.root / "report"
-    _write_report(project, reports, where)
+    _write_report(reports, where)
     if as_json:
         _print_json(_document(reports))
     else:
         _print_table(reports)
         _print_failures(reports)
+        out.print(done.said)
         out.print(
             f"evidence: {_short(project, where)}/ (report.json, table.md, cells/)", soft_wrap=True
         )
@@ -442,7 +449,7 @@ def _document(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return document(reports, reports[0]["host"] if reports else {})
 
 
-def _write_report(project: Project, reports: Sequence[dict[str, Any]], where: Path) -> None:
+def _write_report(reports: Sequence[dict[str, Any]], where: Path) -> None:
     from envmatrix.report import page
 
     write_text(where / "report.json", to_text(_document(reports)))
@@ -488,7 +495,7 @@ def _print_failures(reports: Sequence[dict[str, Any]]) -> None:
             out.print(f"  log:    {found['log']}", markup=False, soft_wrap=True)
 
 
-def _print_story(project: Project, cell: Cell, found: dict[str, Any]) -> None:
+def _print_story(cell: Cell, found: dict[str, Any]) -> None:
     out.print(f"{cell.id}: {found['verdict']}", style=_COLOURS[Verdict(found["verdict"])])
     for name in ("stage", "class", "cause", "remedy"):
         if found[name]:
@@ -528,7 +535,9 @@ def _print_story(project: Project, cell: Cell, found: dict[str, Any]) -> None:
         out.print(f"  log:     {found['log']}", markup=False, soft_wrap=True)
 
 
-def _lock_drift(project: Project, cells: Iterable[Cell], found: Any) -> list[str]:
+def _lock_drift(
+    project: Project, cells: Iterable[Cell], found: Mapping[str, Resolution]
+) -> list[str]:
     published = {cell.id for cell in project.published()}
     drift = []
     for cell in cells:
@@ -544,7 +553,7 @@ def _lock_drift(project: Project, cells: Iterable[Cell], found: Any) -> list[str
     return drift
 
 
-def _write_locks(project: Project, cells: Iterable[Cell], found: Any) -> None:
+def _write_locks(project: Project, cells: Iterable[Cell], found: Mapping[str, Resolution]) -> None:
     """Refresh the committed locks of published cells and their bases."""
     published = {cell.id for cell in project.published()}
     for cell in cells:

@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import DeviceRequest, Ulimit
+from docker.types import CancellableStream, DeviceRequest, Ulimit
+from docker.utils import kwargs_from_env
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
@@ -29,6 +30,7 @@ from envmatrix.errors import EngineError
 
 API_SECONDS = 120
 RUN_LABEL = "io.envmatrix.run"
+STEP_LABEL = "io.envmatrix.step"
 POLL_SECONDS = 0.05
 OUTPUT_LIMIT = 1_000_000
 """Bytes of output kept of one container; one that writes more is ended."""
@@ -111,7 +113,7 @@ class Engine:
     def _api(self) -> docker.APIClient:
         """A client of this thread's own: docker-py's are not safe to share."""
         if not hasattr(self._local, "api"):
-            kwargs = docker.utils.kwargs_from_env()
+            kwargs = kwargs_from_env()
             if self.url:
                 kwargs["base_url"] = self.url
             self._local.api = docker.APIClient(version="auto", timeout=API_SECONDS, **kwargs)
@@ -152,7 +154,7 @@ class Engine:
         """Return an image by id or name, or None where the engine has none."""
         with _translated(f"look up the image {reference}"):
             try:
-                found = self._api.inspect_image(reference)
+                found = self._api.inspect_image(reference)  # type: ignore[no-untyped-call]
             except ImageNotFound:
                 return None
         return Image(found["Id"], tuple(found["RootFS"].get("Layers") or ()), found["Size"])
@@ -223,6 +225,17 @@ class Engine:
             )
         return self._existing(image_id)
 
+    def own_images(self) -> frozenset[str]:
+        """Return the ids of the images that carry our label."""
+        with _translated("list images"):
+            found = self._api.images(filters={"label": STEP_LABEL})
+        return frozenset(image["Id"] for image in found)
+
+    def remove_image(self, image: str) -> None:
+        """Remove an image, by id, with its names; one that others stand on stays."""
+        with suppress(APIError):
+            self._api.remove_image(image, force=True)
+
     def _existing(self, reference: str) -> Image:
         image = self.image(reference)
         if image is None:
@@ -251,9 +264,11 @@ class Engine:
         """
         with _translated(f"run {command[0]} in {image}"):
             container = self._create(image, command, environment, limits, gpu=gpu)
+            output = _Output(self._api.attach(container, stream=True, demux=True))
             try:
-                return self._watch(container, limits)
+                return self._watch(container, limits, output)
             finally:
+                output.close()
                 with suppress(NotFound):
                     self._api.remove_container(container, force=True, v=True)
 
@@ -281,8 +296,7 @@ class Engine:
         )
         return str(created["Id"])
 
-    def _watch(self, container: str, limits: Limits) -> Ran:
-        output = _Output(self._api.attach(container, stream=True, demux=True))
+    def _watch(self, container: str, limits: Limits, output: _Output) -> Ran:
         started = time.monotonic()
         try:
             self._api.start(container)
@@ -313,6 +327,19 @@ class Engine:
             flooded=ended_by_us == "flooded" or output.flooded,
         )
 
+    def containers(self) -> frozenset[str]:
+        """Return the ids of all containers of the engine, whoever made them."""
+        return self._container_ids(all_of_them=True)
+
+    def running(self) -> frozenset[str]:
+        """Return the ids of the containers that run, whoever made them."""
+        return self._container_ids(all_of_them=False)
+
+    def _container_ids(self, *, all_of_them: bool) -> frozenset[str]:
+        with _translated("list containers"):
+            found = self._api.containers(all=all_of_them, quiet=True)
+        return frozenset(container["Id"] for container in found)
+
     def remove_containers(self) -> None:
         """Remove the containers of this run that are left."""
         with suppress(*_FAILURES):
@@ -326,7 +353,7 @@ class Engine:
 class _Output:
     """Collects what a container writes, up to a limit, in a thread of its own."""
 
-    def __init__(self, stream: Iterator[tuple[bytes | None, bytes | None]]) -> None:
+    def __init__(self, stream: CancellableStream[tuple[bytes | None, bytes | None]]) -> None:
         self._stream = stream
         self._parts: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         self.flooded = False
@@ -346,6 +373,10 @@ class _Output:
                     self.flooded = True
                     break
         self.done.set()
+
+    def close(self) -> None:
+        with suppress(*_FAILURES, AttributeError):
+            self._stream.close()
 
     def text(self, name: str) -> str:
         return b"".join(self._parts[name])[:OUTPUT_LIMIT].decode("utf-8", "replace")
@@ -386,9 +417,8 @@ def context(files: Mapping[str, str]) -> io.BytesIO:
 def _host() -> str | None:
     """Return the address of the current Docker context, where it is not the default one."""
     with suppress(DockerException, OSError, ValueError, KeyError):
-        current = docker.context.ContextAPI.get_current_context()
-        if current is not None and current.Host and not current.TLSConfig:
-            return str(current.Host)
+        host = docker.context.ContextAPI.get_current_context().Host
+        return str(host) if host else None
     return None
 
 

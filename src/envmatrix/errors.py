@@ -13,6 +13,8 @@ class EnvmatrixError(Exception):
     """What happened, with `where` it was seen and what to do `next`."""
 
     exit_code: ClassVar[int] = 3
+    kind: ClassVar[str] = "infrastructure"
+    """The class of the judgement, where this befalls the work on one cell."""
 
     def __init__(self, what: str, *, where: str = "", next_step: str = "") -> None:
         super().__init__(what)
@@ -49,6 +51,8 @@ class DiskError(SurroundingsError):
 
 class NetworkError(SurroundingsError):
     """Something that has to be downloaded cannot be reached."""
+
+    kind = "blocked"
 
 
 class ToolError(SurroundingsError):

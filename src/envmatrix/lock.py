@@ -321,14 +321,41 @@ def _reach(proof: Judgement | None, problem: Problem) -> str | None:
 # --- what uv said ----------------------------------------------------------------------------
 
 _PROOF = "No solution found"
-_MISSING_VERSION = re.compile(r"there (?:is|are) no versions? of (\S+?)(==\S+)? ")
-_MISSING_PACKAGE = re.compile(r"(\S+) was not found in the package registry")
 _MISSING_TAG = re.compile(
     r"(\S+?)==(\S+) has no wheels with a matching (Python ABI|Python implementation|platform) tag"
 )
 _TAGS_THAT_EXIST = re.compile(r"following (?:Python \w+ tags?|platforms?): (.*)")
-_NO_WHEEL = re.compile(r"(\S+?)(?:==(\S+))? has no usable wheels")
-_REQUIRES_PYTHON = re.compile(r"(\S+?)==(\S+) depends on Python(\S+)")
+# Proofs in the order they are looked for: class, what uv writes, the cause in our words.
+_PROOFS = (
+    (
+        "no-such-version",
+        re.compile(r"there (?:is|are) no versions? of (?P<name>[^\s=<>]+)(?:==)?(?P<version>\S*)"),
+        "{name} has no release {version}",
+    ),
+    (
+        "no-such-package",
+        re.compile(r"(?P<name>\S+) was not found in the package registry"),
+        "{name} is not in the package index",
+    ),
+    (
+        "no-wheel",
+        re.compile(r"(?P<name>[^\s=]+)(?:==)?(?P<version>\S*) has no usable wheels"),
+        "{name} {version} comes as source only",
+    ),
+    (
+        "no-wheel-for-python",
+        re.compile(r"(?P<name>[^\s=]+)==(?P<version>\S+) depends on Python(?P<python>\S+)"),
+        "{name} {version} needs Python {python}",
+    ),
+)
+_REMEDIES = {
+    "no-wheel-for-python": "take one of the Pythons it has wheels for",
+    "glibc-too-old": "take an OS with a newer C library, or an older release",
+    "no-such-version": "take a release that exists",
+    "no-such-package": "correct the name in the matrix",
+    "no-wheel": "take a release that comes as a wheel",
+    "conflict": "loosen one of the pins that contradict each other",
+}
 _ADDRESS = re.compile(r"(?:https?|file)://\S+")
 
 
@@ -351,16 +378,9 @@ def classify(stderr: str, index: str | None) -> Judgement:
         )
     if match := _MISSING_TAG.search(said):
         return _missing_tag(match, said)
-    if match := _MISSING_VERSION.search(said):
-        return _impossible(
-            "no-such-version", f"{match[1]} has no release {(match[2] or '')[2:]}".rstrip()
-        )
-    if match := _MISSING_PACKAGE.search(said):
-        return _impossible("no-such-package", f"{match[1]} is not in the package index")
-    if match := _NO_WHEEL.search(said):
-        return _impossible("no-wheel", f"{match[1]} {match[2] or ''} comes as source only")
-    if match := _REQUIRES_PYTHON.search(said):
-        return _impossible("no-wheel-for-python", f"{match[1]} {match[2]} needs Python {match[3]}")
+    for kind, pattern, cause in _PROOFS:
+        if match := pattern.search(said):
+            return _impossible(kind, cause.format(**match.groupdict()))
     return _impossible("conflict", _sentence(said))
 
 
@@ -378,7 +398,7 @@ def _missing_tag(match: re.Match[str], said: str) -> Judgement:
 
 
 def _impossible(kind: str, cause: str) -> Judgement:
-    return Judgement(Verdict.IMPOSSIBLE, "lock", kind, cause)
+    return Judgement(Verdict.IMPOSSIBLE, "lock", kind, cause, _REMEDIES.get(kind, ""))
 
 
 def _blocked(cause: str) -> Judgement:
@@ -409,7 +429,8 @@ def _last_cause(stderr: str) -> str:
 def _lock_from_pylock(problem: Problem, pylock: Mapping[str, Any]) -> Lock:
     ranks = _tag_ranks(problem.python, problem.glibc, problem.arch)
     wheels = (_best_wheel(package, ranks) for package in pylock.get("packages", ()))
-    target = f"Python {problem.python}, glibc {problem.uv_platform.rpartition('manylinux_')[2].replace('_', '.')}, {problem.arch}"
+    glibc = problem.uv_platform.rpartition("manylinux_")[2].replace("_", ".")
+    target = f"Python {problem.python}, glibc {glibc}, {problem.arch}"
     return Lock(
         problem.key, target, problem.as_of, tuple(sorted(wheels, key=lambda wheel: wheel.name))
     )

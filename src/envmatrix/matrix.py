@@ -12,9 +12,11 @@ from datetime import date
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
+from packaging.requirements import Requirement as Parsed
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -29,6 +31,7 @@ from envmatrix.yamldoc import Document, Location, parse
 
 SCHEMA = 1
 MAX_CELLS = 20_000
+NAMED_AT_MOST = 12
 OWN_PYTHON = "own"
 AXES = ("framework", "version", "python", "os", "accelerator", "arch")
 
@@ -38,22 +41,43 @@ _PLACEHOLDER = r"\{version\}|\{accelerator\}"
 _PATH_PART = r"[a-z0-9]+([._-][a-z0-9]+)*"
 
 
-def _text(pattern: str, maximum: int = 200) -> Any:
+def _text(pattern: str, maximum: int = 200) -> StringConstraints:
     return StringConstraints(pattern=f"^({pattern})$", max_length=maximum, strict=True)
 
 
+def _checked_clauses(pattern: str) -> str:
+    """Refuse clauses that look like a version specifier and are none, such as `<2.*`."""
+    if pattern[0] in "<>=!~":
+        _specifier(pattern)
+    return pattern
+
+
+def _checked_requirement(text: str) -> str:
+    Parsed(text.replace("{version}", "1").replace("{accelerator}", "cpu"))
+    return text
+
+
 Name = Annotated[str, _text(r"[a-z][a-z0-9]*([.-][a-z0-9]+)*", 40)]
-PythonVersion = Annotated[str, _text(r"3\.[0-9]{1,2}")]
-ReleaseVersion = Annotated[str, _text(r"[0-9]+(\.[0-9]+){1,3}((a|b|rc)[0-9]+)?", 40)]
+# The last parts of a cell's id: without a dash in them, no two cells can have the same id.
+Word = Annotated[str, _text(r"[a-z][a-z0-9]*(\.[a-z0-9]+)*", 24)]
+PythonVersion = Annotated[str, _text(r"3\.(0|[1-9][0-9]?)")]
+ReleaseVersion = Annotated[str, _text(r"[0-9]+(\.[0-9]+){1,3}((a|b|rc)[0-9]+)?", 24)]
+Glibc = Annotated[str, _text(r"2\.(1[7-9]|[2-9][0-9])")]
 Dotted = Annotated[str, _text(r"[0-9]+(\.[0-9]+)*", 20)]
 Day = Annotated[str, _text(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}")]
+_DISTRIBUTION = r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*(\[[a-z0-9-]+(,[a-z0-9-]+)*\])?"
+_MORE_CLAUSES = rf"(,{_OPERATORS}[A-Za-z0-9.*+]+)*"
 Requirement = Annotated[
     str,
-    _text(
-        r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*(\[[a-z0-9-]+(,[a-z0-9-]+)*\])?"
-        rf"({_OPERATORS}([A-Za-z0-9.*+]|{_PLACEHOLDER})+(,{_OPERATORS}[A-Za-z0-9.*+]+)*)?"
-    ),
+    _text(rf"{_DISTRIBUTION}({_OPERATORS}[A-Za-z0-9.*+]+{_MORE_CLAUSES})?"),
+    AfterValidator(_checked_requirement),
 ]
+Template = Annotated[
+    str,
+    _text(rf"{_DISTRIBUTION}({_OPERATORS}([A-Za-z0-9.*+]|{_PLACEHOLDER})+{_MORE_CLAUSES})?"),
+    AfterValidator(_checked_requirement),
+]
+"""A requirement in which `{version}` and `{accelerator}` stand for those of the cell."""
 ImageReference = Annotated[
     str,
     _text(
@@ -68,9 +92,17 @@ IndexUrl = Annotated[
         rf"(/([A-Za-z0-9_~-]|\.[A-Za-z0-9_~-]|{_PLACEHOLDER})+)*/?"
     ),
 ]
-Prose = Annotated[str, _text(r"[\p{L}\p{N}_ .,;:()/+<>=%~!?&#@*\[\]-]+", 300)]
-Pattern = Annotated[str, _text(rf"[a-z0-9*?][a-z0-9.*?+-]*|{_CLAUSE}(,{_CLAUSE})*", 60)]
-VersionPattern = Annotated[str, _text(rf"[0-9*][0-9.*abrc]*|{_CLAUSE}(,{_CLAUSE})*", 60)]
+Prose = Annotated[str, _text(r"[\w .,;:()/+<>=%~!?&#@*\[\]-]+", 300)]
+Pattern = Annotated[
+    str,
+    _text(rf"[a-z0-9*?][a-z0-9.*?+-]*|{_CLAUSE}(,{_CLAUSE})*", 60),
+    AfterValidator(_checked_clauses),
+]
+VersionPattern = Annotated[
+    str,
+    _text(rf"[0-9*][0-9.*abrc]*|{_CLAUSE}(,{_CLAUSE})*", 60),
+    AfterValidator(_checked_clauses),
+]
 
 
 class _Model(BaseModel):
@@ -82,7 +114,7 @@ class OperatingSystem(_Model):
 
     distribution: Name
     codename: Name
-    glibc: Dotted
+    glibc: Glibc
     python: PythonVersion
     image: ImageReference
     bootstrap: Name | None = None
@@ -98,9 +130,9 @@ class Accelerator(_Model):
 class Axes(_Model):
     """The values each axis may take."""
 
-    os: Annotated[Mapping[Name, OperatingSystem], Field(min_length=1)]
+    os: Annotated[Mapping[Word, OperatingSystem], Field(min_length=1)]
     python: Annotated[Sequence[PythonVersion], Field(min_length=1)]
-    accelerator: Annotated[Mapping[Name, Accelerator], Field(min_length=1)]
+    accelerator: Annotated[Mapping[Word, Accelerator], Field(min_length=1)]
     arch: Annotated[Sequence[Literal["amd64"]], Field(min_length=1)] = ("amd64",)
 
 
@@ -108,9 +140,12 @@ class Variant(_Model):
     """Which requirements give which accelerators, for which versions of the framework."""
 
     name: Name
-    requires: Annotated[Sequence[Requirement], Field(min_length=1)]
+    requires: Annotated[Sequence[Template], Field(min_length=1)]
     index: IndexUrl | None = None
-    accelerators: Annotated[Mapping[Name, Sequence[VersionPattern]], Field(min_length=1)]
+    accelerators: Annotated[
+        Mapping[Word, Annotated[Sequence[VersionPattern], Field(min_length=1)]],
+        Field(min_length=1),
+    ]
 
 
 class Framework(_Model):
@@ -133,12 +168,16 @@ class Framework(_Model):
 
 
 def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    return [value] if isinstance(value, str | int | float) else value
 
 
 Patterns = Annotated[
     Sequence[Pattern],
-    BeforeValidator(_as_list, json_schema_input_type=Pattern | Sequence[Pattern]),
+    Field(min_length=1),
+    BeforeValidator(
+        _as_list,
+        json_schema_input_type=Pattern | Annotated[Sequence[Pattern], Field(min_length=1)],
+    ),
 ]
 
 
@@ -236,7 +275,7 @@ def _specifier(pattern: str) -> SpecifierSet:
 
 @lru_cache(maxsize=16384)
 def version_matches(version: str, pattern: str) -> bool:
-    """Return whether a version equals `pattern`, or fits it where it is a specifier such as <2.9."""
+    """Return whether a version equals `pattern`, or fits it where that is one such as <2.9."""
     if pattern[0] in "<>=!~":
         return _specifier(pattern).contains(Version(version))
     if "*" in pattern or "?" in pattern:
@@ -262,15 +301,23 @@ def nearest(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(close) + "?"
-    listed = ", ".join(list(known)[:12])
-    return f"known: {listed}" + (", ..." if len(known) > 12 else "")
+    listed = ", ".join(known[:NAMED_AT_MOST])
+    return f"known: {listed}" + (", ..." if len(known) > NAMED_AT_MOST else "")
 
 
 # --- what is wrong with it -------------------------------------------------------------------
 
 
+_REMEDIES = {
+    "is_instance_of": ("wrong type: a list is needed here", "put it in square brackets: [...]"),
+    "sequence_str": ("wrong type: a list is needed here", "put it in square brackets: [...]"),
+    "too_short": ("this is empty", "give at least one entry"),
+}
+
+
 def _explain(document: Document, problems: Sequence[ErrorDetails]) -> InputError:
-    problem = problems[0]
+    # A key that is unknown explains best why another is missing.
+    problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     location: Location = problem["loc"]
     found = problem.get("input")
     what, next_step = problem["msg"], "see docs/matrix.md for what may stand here"
@@ -278,25 +325,28 @@ def _explain(document: Document, problems: Sequence[ErrorDetails]) -> InputError
     match problem["type"]:
         case "extra_forbidden":
             what = f'unknown key "{location[-1]}"'
-            next_step = nearest(str(location[-1]), _allowed_keys(document, location))
+            next_step = nearest(str(location[-1]), _allowed_keys(location))
         case "missing":
             what = f'the key "{location[-1]}" is missing'
             if location[-1] == "reason":
                 next_step = "say in one sentence why the rule exists"
             else:
                 next_step = f'add "{location[-1]}"'
-        case "string_type" if isinstance(found, int | float) and not isinstance(found, bool):
-            raw = document.spot(location).raw
-            what = f"{raw} is read as the number {found}, but text is needed here"
+        case "string_type" if (raw := document.spot(location).raw) and found is not None:
+            number = isinstance(found, int | float) and not isinstance(found, bool)
+            what = f"{raw} is read as the {'number' if number else 'value'} {found}"
+            what += ", but text is needed here"
             next_step = f'quote it: "{raw}"'
         case "string_pattern_mismatch":
             what = f"{found!r} is not allowed here"
             next_step = f"it must match {context['pattern']}"
-        case "too_short":
-            what = "this is empty"
-            next_step = "give at least one entry"
+        case "value_error":
+            what = f"{found!r} is not allowed here: {str(context['error']).splitlines()[0]}"
+            next_step = "write it as pip does, for instance >=2.4,<2.8"
+        case kind if kind in _REMEDIES:
+            what, next_step = _REMEDIES[kind]
         case kind if kind.endswith("_type"):
-            what = f"wrong type: {found!r}; {problem['msg'].lower()}"
+            what = f"wrong type: {found!r:.80}; {problem['msg'].lower()}"
         case "literal_error":
             what = f"{found!r} is not allowed here"
             next_step = f"allowed: {context['expected']}"
@@ -304,7 +354,7 @@ def _explain(document: Document, problems: Sequence[ErrorDetails]) -> InputError
     return InputError(what, where=document.where(location), next_step=next_step)
 
 
-def _allowed_keys(document: Document, location: Location) -> list[str]:
+def _allowed_keys(location: Location) -> list[str]:
     """Return the keys that the schema allows beside the one at `location`."""
     schema = json_schema()
     node: dict[str, Any] = schema
@@ -313,7 +363,8 @@ def _allowed_keys(document: Document, location: Location) -> list[str]:
         if isinstance(part, int):
             node = node.get("items", {})
         else:
-            node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+            of_any_name = [*node.get("patternProperties", {}).values(), {}]
+            node = node.get("properties", {}).get(part, of_any_name[0])
     return list(_resolve(schema, node).get("properties", {}))
 
 
@@ -383,7 +434,7 @@ def _unknown_accelerators(matrix: Matrix) -> Iterator[_Problem]:
 
 
 def _bad_where(matrix: Matrix, where: Where, location: Location) -> Iterator[_Problem]:
-    known = {
+    known: dict[str, list[str]] = {
         "framework": list(matrix.frameworks),
         "version": [v for framework in matrix.frameworks.values() for v in framework.versions],
         "python": list(matrix.axes.python),
@@ -408,6 +459,12 @@ def _bad_profile(
 ) -> Iterator[_Problem]:
     if entry.profile is None:
         return
+    if any(entry.patterns()):
+        yield (
+            location[:-1],
+            "an entry names a profile or axes, not both",
+            "make two entries of it",
+        )
     earlier = list(matrix.profiles)[: list(matrix.profiles).index(name)]
     if entry.profile not in earlier:
         yield (

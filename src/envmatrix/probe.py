@@ -13,11 +13,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from envmatrix.causes import classify
+from envmatrix.causes import Cause, classify
 from envmatrix.engine import Engine, Limits, Ran
 from envmatrix.errors import InputError
 from envmatrix.evidence import Judgement, Verdict, digest
 from envmatrix.matrix import nearest
+
+CANNOT_START = (125, 126, 127)
+"""The exit codes of `docker run` for a command that was never executed."""
+
+SIGNALLED = 128
+"""Above it, an exit code is this plus the number of the signal that ended the process."""
 
 NOT_RUN = 77
 """The exit code of a probe that cannot be run here (as in Automake)."""
@@ -201,73 +207,74 @@ def not_run(probe: Probe, why: str) -> Result:
 
 def judge(probe: Probe, ran: Ran, nonce: str) -> Result:
     """Judge how a container ended. Exit code and report must agree; neither alone is enough."""
-    report = find_report(ran.stdout, probe.name, nonce)
-    outcome, kind, cause, remedy = _judge(probe, ran, report)
-    observed = report.get("observed", {}) if report and outcome is Outcome.PASSED else {}
-    tail = "" if outcome in (Outcome.PASSED, Outcome.NOT_RUN) else _tail(ran.stdout, ran.stderr)
+    report = find_report(ran.stdout, probe.name, nonce) or {}
+    outcome = _outcome(ran, report)
+    why = _why(probe, ran, outcome, report)
+    passed = outcome is Outcome.PASSED
     return Result(
         probe.name,
         probe.required,
         outcome,
-        kind,
-        cause,
-        remedy,
+        why.kind,
+        why.cause,
+        why.remedy,
         ran.seconds,
         ran.exit_code,
-        observed,
-        tail,
+        report["observed"] if passed else {},
+        "" if passed or outcome is Outcome.NOT_RUN else _tail(ran.stdout, ran.stderr),
     )
 
 
-def _judge(
-    probe: Probe, ran: Ran, report: Mapping[str, Any] | None
-) -> tuple[Outcome, str, str, str]:
+def _outcome(ran: Ran, report: Mapping[str, Any]) -> Outcome:
     code = ran.exit_code
-    if ran.out_of_memory:
-        return (
-            Outcome.OUT_OF_MEMORY,
+    signs = {
+        Outcome.OUT_OF_MEMORY: ran.out_of_memory,
+        Outcome.FLOODED: ran.flooded,
+        Outcome.TIMED_OUT: ran.timed_out or code is None,
+        Outcome.COULD_NOT_START: code in CANNOT_START,
+        Outcome.CRASHED: code is not None and code > SIGNALLED,
+        Outcome.NOT_RUN: code == NOT_RUN and isinstance(report.get("not_run"), str),
+        Outcome.PASSED: code == 0 and isinstance(report.get("observed"), dict),
+        Outcome.BAD_REPORT: code in (0, NOT_RUN),
+    }
+    return next((outcome for outcome, shown in signs.items() if shown), Outcome.FAILED)
+
+
+def _why(probe: Probe, ran: Ran, outcome: Outcome, report: Mapping[str, Any]) -> Cause:
+    match outcome:
+        case Outcome.PASSED:
+            return Cause("", "", "")
+        case Outcome.NOT_RUN:
+            return Cause("", report["not_run"], "")
+        case Outcome.FAILED:
+            unknown = Cause("other", f"exit code {ran.exit_code}", "read the log")
+            return classify(ran.stderr) or unknown
+    code = ran.exit_code or 0
+    causes = {
+        Outcome.OUT_OF_MEMORY: Cause(
             "out-of-memory",
             "the container ran out of memory",
             "give probes more memory, or the probe less to do",
-        )
-    if ran.flooded:
-        return (Outcome.FLOODED, "output-flood", "the probe wrote more than is kept", "print less")
-    if ran.timed_out or code is None:
-        return (
-            Outcome.TIMED_OUT,
+        ),
+        Outcome.FLOODED: Cause("output-flood", "it wrote more than is kept", "print less"),
+        Outcome.TIMED_OUT: Cause(
             "timeout",
             f"not done after {probe.timeout} s",
-            "raise the timeout in the probe's header if the machine is slow",
-        )
-    if code in (125, 126, 127):
-        return (
-            Outcome.COULD_NOT_START,
-            "could-not-start",
-            f"Python did not start: {ran.stderr.strip()[:200]}",
-            "look at the image",
-        )
-    if code > 128:
-        name = _signal_name(code - 128)
-        return Outcome.CRASHED, "crash", f"ended by {name}", "read the log; run it in a debugger"
-    if code == 0 or code == NOT_RUN:
-        return _judge_report(code, report)
-    found = classify(ran.stderr)
-    if found is None:
-        return Outcome.FAILED, "other", f"exit code {code}", "read the log"
-    return Outcome.FAILED, found.kind, found.cause, found.remedy
-
-
-def _judge_report(code: int, report: Mapping[str, Any] | None) -> tuple[Outcome, str, str, str]:
-    if code == NOT_RUN and report and isinstance(report.get("not_run"), str):
-        return Outcome.NOT_RUN, "", report["not_run"], ""
-    if code == 0 and report and isinstance(report.get("observed"), dict):
-        return Outcome.PASSED, "", "", ""
-    return (
-        Outcome.BAD_REPORT,
-        "bad-report",
-        f"exit code {code} without the report that belongs to it",
-        "a probe prints one JSON object with its name, its nonce and what it observed",
-    )
+            "raise the timeout in the header of the probe if the machine is slow",
+        ),
+        Outcome.COULD_NOT_START: Cause(
+            "could-not-start", f"Python did not start: {ran.stderr.strip()[:200]}", "see the image"
+        ),
+        Outcome.CRASHED: Cause(
+            "crash", f"ended by {_signal_name(code - SIGNALLED)}", "read the log"
+        ),
+        Outcome.BAD_REPORT: Cause(
+            "bad-report",
+            f"exit code {code} without the report that belongs to it",
+            "a probe prints one JSON object with its name, its nonce and what it observed",
+        ),
+    }
+    return causes[outcome]
 
 
 def find_report(stdout: str, name: str, nonce: str) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ class Renderer:
             lstrip_blocks=True,
             keep_trailing_newline=True,
             # Dockerfiles, not HTML: the matrix refuses what could break out of a line.
-            autoescape=False,
+            autoescape=False,  # noqa: S701
         )
 
     def base(self, cell: Cell, lock: Lock) -> Files:

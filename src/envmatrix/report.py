@@ -14,7 +14,7 @@ from envmatrix import __version__
 from envmatrix.errors import InputError
 from envmatrix.evidence import Verdict
 
-MARKS = {Verdict.WORKS: "✓", Verdict.BROKEN: "✗", Verdict.IMPOSSIBLE: "–", Verdict.UNKNOWN: "?"}
+MARKS = {Verdict.WORKS: "✓", Verdict.BROKEN: "✗", Verdict.IMPOSSIBLE: "-", Verdict.UNKNOWN: "?"}
 HEADINGS = ("verdict", "framework", "Python", "OS", "accelerator", "probes", "GPU", "image", "why")
 TABLE_BEGIN = "<!-- envmatrix table: begin (written by `envmatrix report`; do not edit) -->"
 TABLE_END = "<!-- envmatrix table: end -->"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from envmatrix import __version__
 from envmatrix.build import Builder, Built, Origin
@@ -19,8 +19,8 @@ from envmatrix.engine import Cancelled, Engine
 from envmatrix.errors import DiskError, EnvmatrixError
 from envmatrix.evidence import Judgement, Verdict, digest
 from envmatrix.graph import Task, run_graph
-from envmatrix.lock import Problem, Resolution, Resolver
-from envmatrix.probe import Probe, Result, judge_cell, merged_observations, run_probe
+from envmatrix.lock import Lock, Problem, Resolution, Resolver
+from envmatrix.probe import Outcome, Probe, Result, judge_cell, merged_observations, run_probe
 from envmatrix.project import LOCKED, Project
 from envmatrix.wheelhouse import Wheelhouse
 
@@ -105,27 +105,59 @@ def lock_cells(
 # --- build and probe -------------------------------------------------------------------------
 
 
-def run_cells(
-    project: Project, cells: Sequence[Cell], options: Options, progress: Progress
-) -> list[dict[str, Any]]:
-    """Lock, build and probe cells; return the evidence of each, in their order.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run gave: the evidence of each cell, and how much had to be done for it."""
+
+    reports: Sequence[dict[str, Any]]
+    built: int = 0
+    probed: int = 0
+
+    @property
+    def said(self) -> str:
+        """What was done, in a sentence."""
+        if not self.built and not self.probed:
+            return "nothing built, nothing probed: no input has changed"
+        return f"{self.built} images built, {self.probed} probes run"
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A cell that can be built, with its lock."""
+
+    cell: Cell
+    lock: Lock
+
+
+def run_cells(project: Project, cells: Sequence[Cell], options: Options, progress: Progress) -> Run:
+    """Lock, build and probe cells; their evidence comes in their order.
 
     Raises:
         EnvmatrixError: the surroundings fail before any cell can be judged.
     """
     resolutions = lock_cells(project, cells, progress, jobs=options.jobs)
-    buildable = [cell for cell in cells if _lock_of(project, cell, resolutions)]
-    reports = {
-        cell.id: _unbuilt(project, cell, resolutions) for cell in cells if cell not in buildable
-    }
-    if buildable:
+    ahead = list(_locked(project, cells, resolutions))
+    found = Run(())
+    reports: dict[str, dict[str, Any]] = {}
+    if ahead:
         with _building(project, options) as builder:
-            check_disk(project, builder, buildable, resolutions)
-            work = _Work(project, builder, options, progress, resolutions)
-            reports |= work.run(buildable)
+            check_disk(project, builder, ahead)
+            work = _Work(project, builder, options, progress)
+            reports, found = work.run(ahead)
     for cell in cells:
+        if cell.id not in reports:
+            reports[cell.id] = _unbuilt(project, cell, resolutions)
         project.keep_evidence(reports[cell.id])
-    return [reports[cell.id] for cell in cells]
+    return replace(found, reports=[reports[cell.id] for cell in cells])
+
+
+def _locked(
+    project: Project, cells: Iterable[Cell], resolutions: Mapping[str, Resolution]
+) -> Iterator[Locked]:
+    for cell in cells:
+        resolution = resolutions.get(project.problem(cell).key)
+        if not cell.excluded and resolution is not None and resolution.lock is not None:
+            yield Locked(cell, resolution.lock)
 
 
 @contextmanager
@@ -139,35 +171,22 @@ def _building(project: Project, options: Options) -> Iterator[Builder]:
             raise
 
 
-def check_disk(
-    project: Project, builder: Builder, cells: Sequence[Cell], resolutions: Mapping[str, Resolution]
-) -> None:
+def check_disk(project: Project, builder: Builder, cells: Sequence[Locked]) -> None:
     """Refuse a plan that cannot fit on the disk.
 
     Raises:
         DiskError: with how much is needed and how much there is.
     """
-    ahead = [
-        cell for cell in cells if not builder.is_built(cell, _must_lock(project, cell, resolutions))
-    ]
-    wheels = {
-        wheel.sha256: wheel
-        for cell in ahead
-        for wheel in builder.wheelhouse.missing(_must_lock(project, cell, resolutions))
-    }
-    images = sum(UNPACKED * _must_lock(project, cell, resolutions).size for cell in ahead)
-    images += BASE_BYTES * len({cell.base_id for cell in ahead})
-    _check_space(
-        {
-            "the wheelhouse": (project.root, sum(w.size for w in wheels.values())),
-            "the images": (builder.engine.root, images),
-        }
-    )
+    ahead = [one for one in cells if not builder.is_built(one.cell, one.lock)]
+    missing = {w.sha256: w.size for one in ahead for w in builder.wheelhouse.missing(one.lock)}
+    images = sum(UNPACKED * one.lock.size for one in ahead)
+    images += BASE_BYTES * len({one.cell.base_id for one in ahead})
+    _check_space([(project.root, sum(missing.values())), (builder.engine.root, images)])
 
 
-def _check_space(needs: Mapping[str, tuple[Path | None, float]]) -> None:
+def _check_space(needs: Iterable[tuple[Path | None, float]]) -> None:
     by_device: dict[int, tuple[Path, float]] = {}
-    for folder, size in needs.values():
+    for folder, size in needs:
         if folder is not None:
             device = folder.stat().st_dev
             by_device[device] = (folder, by_device.get(device, (folder, 0.0))[1] + size)
@@ -181,44 +200,82 @@ def _check_space(needs: Mapping[str, tuple[Path | None, float]]) -> None:
             )
 
 
-def _lock_of(project: Project, cell: Cell, resolutions: Mapping[str, Resolution]) -> bool:
-    resolution = resolutions.get(project.problem(cell).key)
-    return not cell.excluded and resolution is not None and resolution.lock is not None
+class _Said(Protocol):
+    @property
+    def reused(self) -> bool: ...
+    @property
+    def said(self) -> str: ...
 
 
-def _must_lock(project: Project, cell: Cell, resolutions: Mapping[str, Resolution]) -> Any:
-    return resolutions[project.problem(cell).key].lock
+Work = TypeVar("Work", bound=_Said)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The bytes that a lock's wheels took from the network."""
+
+    size: int
+
+    @property
+    def reused(self) -> bool:
+        """Whether every wheel was here."""
+        return self.size == 0
+
+    @property
+    def said(self) -> str:
+        """How much came, in words."""
+        return f"{self.size / 1e6:.0f} MB"
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What the probes of a cell gave, and how many of them had to run for it."""
+
+    results: tuple[Result, ...]
+    ran: int
+
+    @property
+    def reused(self) -> bool:
+        """Whether all of it is evidence of an earlier run."""
+        return self.ran == 0
+
+    @property
+    def said(self) -> str:
+        """How many of those that could be run passed."""
+        outcomes = [result.outcome for result in self.results]
+        runnable = len(outcomes) - outcomes.count(Outcome.NOT_RUN)
+        return f"{outcomes.count(Outcome.PASSED)} of {runnable} passed"
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """The graph of one run: fetch and base, then the cell, then its probes."""
+    """The graph of one run: wheels and base, then the cell, then its probes."""
 
     project: Project
     builder: Builder
     options: Options
     progress: Progress
-    resolutions: Mapping[str, Resolution]
 
-    def run(self, cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
-        bases = {cell.base_id: cell for cell in cells}
-        # The most bytes first: a long cell that starts last is what the others wait for.
-        by_size = sorted(cells, key=lambda cell: -self._lock(cell).size)
+    def run(self, cells: Sequence[Locked]) -> tuple[dict[str, dict[str, Any]], Run]:
+        bases = {one.cell.base_id: one.cell for one in cells}
         tasks = [self._base(cell) for cell in bases.values()]
-        for cell in by_size:
-            tasks += [self._fetch(cell), self._build(cell)]
+        # The most bytes first: a long cell that starts last is what the others wait for.
+        for one in sorted(cells, key=lambda one: -one.lock.size):
+            tasks += [self._fetch(one), self._build(one)]
             if self.options.probing:
-                tasks.append(self._probe(cell))
+                tasks.append(self._probe(one))
         self.progress.expect("base", len(bases))
+        self.progress.expect("fetch", len(cells))
         self.progress.expect("build", len(cells))
         if self.options.probing:
             self.progress.expect("probe", len(cells))
-        jobs = self.options.jobs or default_jobs()
-        results = run_graph(tasks, {"download": 1, "engine": jobs})
-        return {cell.id: self._report(cell, results) for cell in cells}
-
-    def _lock(self, cell: Cell) -> Any:
-        return _must_lock(self.project, cell, self.resolutions)
+        results = run_graph(tasks, {"download": 1, "engine": self.options.jobs or default_jobs()})
+        done = list(results.values())
+        return {one.cell.id: self._report(one.cell, results) for one in cells}, Run(
+            (),
+            built=sum(isinstance(result, Built) and not result.reused for result in done),
+            probed=sum(result.ran for result in done if isinstance(result, Probed)),
+        )
 
     def _base(self, cell: Cell) -> Task:
         def work(_: Mapping[str, Any]) -> Built | Judgement:
@@ -226,48 +283,51 @@ class _Work:
 
         return Task(f"base:{cell.base_id}", (), "engine", work)
 
-    def _fetch(self, cell: Cell) -> Task:
-        return Task(
-            f"fetch:{cell.id}",
-            (),
-            "download",
-            lambda _: _caught("build", lambda: self.builder.fetch(cell, self._lock(cell))),
-        )
+    def _fetch(self, one: Locked) -> Task:
+        def work(_: Mapping[str, Any]) -> Fetched | Judgement:
+            return self._told(
+                "fetch", one.cell.id, lambda: Fetched(self.builder.fetch(one.cell, one.lock))
+            )
 
-    def _build(self, cell: Cell) -> Task:
+        return Task(f"fetch:{one.cell.id}", (), "download", work)
+
+    def _build(self, one: Locked) -> Task:
+        cell = one.cell
+
         def work(results: Mapping[str, Any]) -> Built | Judgement:
             base, fetched = results[f"base:{cell.base_id}"], results[f"fetch:{cell.id}"]
             for earlier in (base, fetched):
                 if isinstance(earlier, Judgement):
                     self.progress.finished("build", cell.id, earlier.kind, reused=False)
                     return earlier
-            return self._told(
-                "build", cell.id, lambda: self.builder.cell(cell, self._lock(cell), base)
-            )
+            return self._told("build", cell.id, lambda: self.builder.cell(cell, one.lock, base))
 
         return Task(
             f"build:{cell.id}", (f"base:{cell.base_id}", f"fetch:{cell.id}"), "engine", work
         )
 
-    def _probe(self, cell: Cell) -> Task:
+    def _probe(self, one: Locked) -> Task:
+        cell = one.cell
+
         def work(results: Mapping[str, Any]) -> Probed | Judgement:
             built = results[f"build:{cell.id}"]
             if isinstance(built, Judgement):
-                self.progress.finished("probe", cell.id, built.verdict.value, reused=False)
+                self.progress.finished("probe", cell.id, "not run", reused=False)
                 return built
             return self._told("probe", cell.id, lambda: self._run_probes(cell, built))
 
         return Task(f"probe:{cell.id}", (f"build:{cell.id}",), "engine", work)
 
     def _run_probes(self, cell: Cell, built: Built) -> Probed:
-        gpu = (
-            self.builder.engine.has_gpu
-            and self.project.matrix.axes.accelerator[cell.accelerator].cuda is not None
-        )
-        results = [self._run_probe(probe, built, gpu=gpu) for probe in self.project.probes_of(cell)]
-        return Probed(
-            tuple(result for result, _ in results), reused=all(reused for _, reused in results)
-        )
+        accelerator = self.project.matrix.axes.accelerator[cell.accelerator]
+        gpu = self.builder.engine.has_gpu and accelerator.cuda is not None
+        results = []
+        ran = 0
+        for probe in self.project.probes_of(cell):
+            result, reused = self._run_probe(probe, built, gpu=gpu)
+            results.append(result)
+            ran += not reused
+        return Probed(tuple(results), ran)
 
     def _run_probe(self, probe: Probe, built: Built, *, gpu: bool) -> tuple[Result, bool]:
         store = self.project.store
@@ -279,12 +339,15 @@ class _Work:
         store.put("probe", key, result.to_json())
         return result, False
 
-    def _told(self, stage: str, subject: str, work: Callable[[], Any]) -> Any:
+    def _told(
+        self, stage: str, subject: str, work: Callable[[], Work | Judgement]
+    ) -> Work | Judgement:
         self.progress.started(stage, subject)
         result = _caught(stage, work)
-        reused = not isinstance(result, Judgement) and result.reused
-        said = result.kind if isinstance(result, Judgement) else result.said
-        self.progress.finished(stage, subject, said, reused=reused)
+        if isinstance(result, Judgement):
+            self.progress.finished(stage, subject, result.kind, reused=False)
+        else:
+            self.progress.finished(stage, subject, result.said, reused=result.reused)
         return result
 
     def _report(self, cell: Cell, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,14 +355,12 @@ class _Work:
         probed = results.get(f"probe:{cell.id}")
         if isinstance(built, Judgement):
             judgement = built
-        elif isinstance(probed, Judgement):
-            judgement = probed
-        elif probed is None:
-            judgement = Judgement(
+        elif isinstance(probed, Probed):
+            judgement = judge_cell(_declared(self.project, cell), probed.results)
+        else:
+            judgement = probed or Judgement(
                 Verdict.UNKNOWN, "build", "not-attempted", "it was built, and not probed", "run it"
             )
-        else:
-            judgement = judge_cell(_declared(self.project, cell), probed.results)
         return evidence_of(
             self.project,
             cell,
@@ -311,31 +372,14 @@ class _Work:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
-    """What the probes of a cell gave."""
-
-    results: tuple[Result, ...]
-    reused: bool
-
-    @property
-    def said(self) -> str:
-        """How many of those that ran passed."""
-        passed = sum(result.outcome.value == "passed" for result in self.results)
-        skipped = sum(result.outcome.value == "not run" for result in self.results)
-        return f"{passed} of {len(self.results) - skipped} passed"
-
-
-def _caught(stage: str, work: Callable[[], Any]) -> Any:
+def _caught(stage: str, work: Callable[[], Work | Judgement]) -> Work | Judgement:
     """Do the work; failing surroundings become a judgement that says nothing about the cell."""
     try:
         return work()
     except Cancelled:
         raise KeyboardInterrupt from None
     except EnvmatrixError as error:
-        return Judgement(
-            Verdict.UNKNOWN, stage, "infrastructure", error.what[:400], error.next_step
-        )
+        return Judgement(Verdict.UNKNOWN, stage, error.kind, error.what[:400], error.next_step)
 
 
 def _declared(project: Project, cell: Cell) -> dict[str, str]:

@@ -15,7 +15,11 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from envmatrix.errors import InputError
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 200_000
+_TEXT = "tag:yaml.org,2002:str"
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+# What PyYAML lets through for a date, number, escape or tag that makes no sense.
+_SENSELESS = (ArithmeticError, AttributeError, LookupError, ValueError)
 
 Location = tuple[str | int, ...]
 
@@ -62,15 +66,15 @@ def parse(text: str, name: str) -> Document:
     Raises:
         InputError: not YAML, a key twice, an alias, an unusual tag, or too large.
     """
-    if len(text.encode()) > MAX_BYTES:
+    if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
         raise InputError(
             f"{name} is larger than {MAX_BYTES} bytes",
             where=name,
             next_step="a matrix names versions, it does not list cells: split it up",
         )
-    loader = _Loader(text)
     spots: dict[Location, Spot] = {}
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             raise InputError(
@@ -87,7 +91,7 @@ def parse(text: str, name: str) -> Document:
             where=where,
             next_step="mend the line; quoting the value often helps",
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, *_SENSELESS) as error:
         raise InputError(
             f"this is not valid YAML: {error}",
             where=name,
@@ -105,7 +109,7 @@ def parse(text: str, name: str) -> Document:
 class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(
                 None,
                 None,
@@ -117,37 +121,51 @@ class _Loader(yaml.SafeLoader):
 
 def _plain(
     loader: _Loader, node: Node, path: Location, spots: dict[Location, Spot], name: str
-) -> Any:
+) -> object:
     mark = node.start_mark
     spots[path] = Spot(
         mark.line + 1, mark.column + 1, node.value if isinstance(node, ScalarNode) else None
     )
+    where = f"{name}:{mark.line + 1}:{mark.column + 1} ({'.'.join(map(str, path))})"
+    if not isinstance(node, ScalarNode) and node.tag not in _COLLECTIONS:
+        raise InputError(f"the tag {node.tag} is not accepted", where=where, next_step="remove it")
     match node:
         case MappingNode():
             return {
                 key: _plain(loader, value, (*path, key), spots, name)
-                for key, value in _unique_items(loader, node, path, name)
+                for key, value in _unique_items(node, path, name)
             }
         case SequenceNode():
             return [
                 _plain(loader, value, (*path, index), spots, name)
                 for index, value in enumerate(node.value)
             ]
-    return loader.construct_object(node)
+    try:
+        return loader.construct_object(node)
+    except _SENSELESS as error:
+        raise InputError(
+            f"{node.value[:60]!r} cannot be read as {node.tag.rpartition(':')[2]}",
+            where=where,
+            next_step="quote it, without a tag before it",
+        ) from error
 
 
-def _unique_items(
-    loader: _Loader, node: MappingNode, path: Location, name: str
-) -> Iterator[tuple[str, Node]]:
+def _unique_items(node: MappingNode, path: Location, name: str) -> Iterator[tuple[str, Node]]:
     seen: dict[str, int] = {}
     for key_node, value_node in node.value:
-        key = loader.construct_object(key_node) if isinstance(key_node, ScalarNode) else None
         line = key_node.start_mark.line + 1
         where = f"{name}:{line}:{key_node.start_mark.column + 1}"
-        if not isinstance(key, str):
+        if not isinstance(key_node, ScalarNode) or key_node.tag != _TEXT:
             raw = key_node.value if isinstance(key_node, ScalarNode) else "a list or mapping"
             raise InputError(
                 f"a key must be text, found {raw}", where=where, next_step=f'quote it: "{raw}"'
+            )
+        key = key_node.value
+        if not key.isprintable():
+            raise InputError(
+                f"a key must be printable, found {key[:60]!r}",
+                where=where,
+                next_step="use letters, digits, - and .",
             )
         if key in seen:
             dotted = ".".join(str(part) for part in (*path, key))

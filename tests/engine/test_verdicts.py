@@ -1,0 +1,150 @@
+"""Cells that fail are data: they are judged, and stop nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Folder
+
+from envmatrix.engine import Engine
+
+pytestmark = pytest.mark.engine
+
+GOOD = "jinja2-3.1.6-py3.11-debian12-cpu"
+CANNOT_IMPORT = "jinja2-2.9.6-py3.11-debian12-cpu"
+
+RAISING_PROBE = """\
+# /// probe
+# name = "jinja2-raising"
+# framework = "jinja2"
+# proves = "Nothing: it always fails."
+# required = true
+# timeout = 30
+# ///
+raise AssertionError("two is not three")
+"""
+
+WAITING_PROBE = """\
+# /// probe
+# name = "jinja2-waiting"
+# framework = "jinja2"
+# proves = "Nothing: it waits to be stopped."
+# required = true
+# timeout = 300
+# ///
+import time
+time.sleep(300)
+"""
+
+
+def test_a_version_that_does_not_import_is_broken_and_the_others_work(folder: Folder) -> None:
+    """Jinja 2.9 takes names from collections that Python 3.10 removed; pip installs it gladly."""
+    code, cells = folder.run_json("run")
+
+    broken = cells[CANNOT_IMPORT]
+    assert (broken["verdict"], broken["stage"]) == ("broken", "import")
+    assert "ImportError" in broken["cause"] or "module" in broken["class"]
+    assert "collections" in broken["probes"][0]["log_tail"]
+    assert cells[GOOD]["verdict"] == "works"
+    assert code == 1
+
+
+def test_a_probe_that_raises_makes_the_cell_broken(folder: Folder) -> None:
+    """Stage, class, cause and the end of the log are told."""
+    folder.write("scripts/probes/jinja2_raising.py", RAISING_PROBE)
+    done = folder.run("run", "--profile", "good")
+
+    assert done.returncode == 1
+    assert f"{GOOD}: broken at probe (assertion)" in done.stdout
+    assert "two is not three" in done.stdout
+
+
+def test_changing_one_probe_runs_that_probe_alone(folder: Folder) -> None:
+    """The image and the other probe's evidence are kept."""
+    folder.run("run", "--profile", "good")
+    folder.write("scripts/probes/jinja2_raising.py", RAISING_PROBE)
+
+    assert "0 images built, 1 probes run" in folder.run("run", "--profile", "good").stdout
+
+
+def test_a_release_that_does_not_exist_is_impossible(folder: Folder) -> None:
+    """The resolver proves it; nothing is built, and that is no failure."""
+    code, cells = folder.run_json("run", "jinja2-9.9.9-py3.11-debian12-cpu")
+
+    (cell,) = cells.values()
+    assert (cell["verdict"], cell["class"]) == ("impossible", "no-such-version")
+    assert code == 0
+
+
+def test_an_index_that_cannot_be_reached_leaves_the_cell_unknown(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is never taken for an impossible cell."""
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    code, cells = folder.run_json("run", "--profile", "good")
+
+    assert (cells[GOOD]["verdict"], cells[GOOD]["class"]) == ("unknown", "blocked")
+    assert code == 3
+
+
+def test_without_an_engine_nothing_is_lost(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One message with the next step, exit code 3, and the locks are kept."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    done = folder.run("run", "--profile", "good")
+
+    assert done.returncode == 3
+    assert "no Docker engine answers" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((folder.root / ".envmatrix/records/lock").iterdir())
+
+
+@pytest.mark.parametrize("moment", ["build", "probe"])
+def test_ctrl_c_leaves_no_container(folder: Folder, engine: Engine, moment: str) -> None:
+    """Whether a build or a probe is at work when the user stops."""
+    folder.write("scripts/probes/jinja2_waiting.py", WAITING_PROBE)
+    if moment == "build":
+        templates = Path(
+            shutil.copytree(Path(__file__).parents[2] / "templates", folder.root / "templates")
+        )
+        with (templates / "cell.Dockerfile.j2").open("a") as file:
+            file.write("RUN sleep 300\n")
+    before = engine.running()
+    process = subprocess.Popen(
+        folder.command("run", "--profile", "good"),
+        cwd=folder.root,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    waited = {"build": "RUN sleep 300", "probe": '"passed"'}[moment]
+    _wait_until(lambda: _seen(folder.root, waited) and engine.running() - before)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "stopped" in said
+    _wait_until(lambda: not engine.running() - before)
+    assert not engine.containers() - before
+
+
+def _seen(root: Path, text: str) -> bool:
+    state = root / ".envmatrix"
+    files = [*state.glob("logs/*/*.log"), *state.glob("records/probe/*.json")]
+    return any(text in path.read_text(encoding="utf-8") for path in files)
+
+
+def _wait_until(condition: object, seconds: float = 120) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.2)

@@ -1,0 +1,88 @@
+"""A small matrix that has every field, and the real one."""
+
+from pathlib import Path
+
+import pytest
+
+from envmatrix.matrix import Matrix, load
+
+ROOT = Path(__file__).parents[2]
+
+SMALL = """\
+schema: 1
+resolve: {as_of: "2026-11-20"}
+axes:
+  os:
+    debian11: {distribution: debian, codename: bullseye, glibc: "2.31", python: "3.9", image: "debian:11-slim"}
+    debian12: {distribution: debian, codename: bookworm, glibc: "2.36", python: "3.11", image: "debian:12-slim", bootstrap: bookworm}
+  python: ["3.9", "3.11"]
+  accelerator:
+    cpu: {}
+    cu130: {cuda: "13.0", driver: "580"}
+  arch: [amd64]
+base: {installer: "uv==0.13.9", venv: [pip]}
+frameworks:
+  torch:
+    title: PyTorch
+    versions: ["2.9.1", "2.10.0"]
+    variants:
+      - name: default-wheel
+        requires: ["torch==={version}", numpy]
+        accelerators: {cu130: [">=2.10"]}
+      - name: own-index
+        requires: ["torch=={version}+{accelerator}"]
+        index: "https://wheels.example/whl/{accelerator}"
+        accelerators: {cpu: ["*"], cu130: ["*"]}
+  tensorflow:
+    title: TensorFlow
+    versions: ["2.21.0"]
+    variants:
+      - name: tensorflow-cpu
+        requires: ["tensorflow-cpu=={version}"]
+        accelerators: {cpu: ["2.21.0"]}
+rules:
+  - when: {framework: torch, version: "<2.10", python: "3.9"}
+    constrain: ["setuptools<82"]
+    reason: it imports pkg_resources
+  - when: {framework: tensorflow, os: debian11}
+    exclude: true
+    reason: nobody asked for it
+profiles:
+  quick:
+    - {framework: torch, version: "2.10.0", accelerator: cpu, python: own}
+  wide:
+    - {profile: quick}
+    - {framework: tensorflow}
+  all:
+    - {}
+"""
+
+
+@pytest.fixture
+def small_text() -> str:
+    """A small matrix.yaml with every field in it."""
+    return SMALL
+
+
+@pytest.fixture
+def small() -> Matrix:
+    """The small matrix."""
+    return load(SMALL, "matrix.yaml")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The folder of the project."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_text() -> str:
+    """The matrix.yaml of the project."""
+    return (ROOT / "matrix.yaml").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def real(real_text: str) -> Matrix:
+    """The matrix of the project."""
+    return load(real_text, "matrix.yaml")

@@ -1,0 +1,105 @@
+"""pip's own settings, told to uv in its words."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from envmatrix.pip_settings import PipSettings, parse
+
+# As pip 24 prints them.
+LISTING = """\
+:env:.cert='/etc/company/ca.pem'
+:env:.extra-index-url='https://env.example/simple'
+:env:.timeout='180'
+freeze.find-links='/not/for/downloads'
+global.cert='/etc/ssl/ca.pem'
+global.extra-index-url='https://a.example/simple\\nhttps://b.example/simple'
+global.index-url='https://user:pa%20ss@index.example/simple'
+global.no-index='false'
+global.proxy='http://proxy.example:3128'
+global.trusted-host='index.example other.example'
+install.index-url='https://install.example/simple'
+download.index-url='https://download.example/simple'
+"""
+
+
+def test_the_environment_wins_over_commands_and_these_over_global() -> None:
+    """In whatever order they are listed."""
+    expected = PipSettings(
+        index_url="https://download.example/simple",
+        extra_index_urls=("https://env.example/simple",),
+        trusted_hosts=("index.example", "other.example"),
+        cert="/etc/company/ca.pem",
+        proxy="http://proxy.example:3128",
+    )
+    assert expected == parse(LISTING)
+    assert expected == parse("\n".join(reversed(LISTING.splitlines())))
+
+
+def test_values_over_several_lines_are_several() -> None:
+    """pip.ini writes one index a line."""
+    listing = "global.extra-index-url='\\nhttps://a.example/simple\\nhttps://b.example/simple'"
+    assert ("https://a.example/simple", "https://b.example/simple") == parse(
+        listing
+    ).extra_index_urls
+
+
+def test_nothing_set_gives_nothing() -> None:
+    """Save that uv looks at all indexes alike, as pip does."""
+    assert PipSettings() == parse("")
+    assert ["--index-strategy", "unsafe-best-match"] == PipSettings().uv_arguments()
+    assert {} == PipSettings().uv_environment()
+
+
+def test_what_pip_itself_prints_is_read(tmp_path: Path) -> None:
+    """A file with quotes and blanks in it, and a variable, through the real pip."""
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        "[global]\nindex-url = https://index.example/it's\nfind-links =\n  /a\n  /b\n"
+        "no-index = yes\n[install]\ntrusted-host = index.example\n",
+        encoding="utf-8",
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    listing = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"],
+        env=clean | {"PIP_CONFIG_FILE": str(config), "PIP_PROXY": "http://proxy.example:3128"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    ours = {line for line in listing.splitlines() if "example" in line or "/a" in line}
+    settings = parse("\n".join(sorted(ours | {"global.no-index='yes'"})))
+    assert "https://index.example/it's" == settings.index_url
+    assert ("/a", "/b") == settings.find_links
+    assert ("index.example",) == settings.trusted_hosts
+    assert "http://proxy.example:3128" == settings.proxy
+    assert settings.no_index
+
+
+def test_uv_is_told_all_of_it_but_places_that_are_not_there(tmp_path: Path) -> None:
+    """uv fails on a find-links folder that does not exist; pip passes over it."""
+    gone = tmp_path / "gone"
+    settings = PipSettings(
+        index_url="https://index.example/simple",
+        extra_index_urls=("https://a.example/simple", gone.as_uri()),
+        find_links=(str(tmp_path), str(gone)),
+        no_index=True,
+        trusted_hosts=("a.example",),
+        cert="/ca.pem",
+        client_cert="/me.pem",
+        proxy="http://proxy.example:3128",
+    )
+    assert [
+        *("--default-index", "https://index.example/simple"),
+        "--no-index",
+        *("--index", "https://a.example/simple"),
+        *("--find-links", str(tmp_path)),
+        *("--allow-insecure-host", "a.example"),
+        *("--index-strategy", "unsafe-best-match"),
+    ] == settings.uv_arguments()
+    assert {
+        "SSL_CERT_FILE": "/ca.pem",
+        "SSL_CLIENT_CERT": "/me.pem",
+        "ALL_PROXY": "http://proxy.example:3128",
+    } == settings.uv_environment()
