@@ -228,6 +228,7 @@ class Builder:
         if built := self._recorded(step, key):
             return built
         log = self.project.store.log_path(step, name)
+        replaced = self.engine.image(tag)
         started = time.monotonic()
         with _logging(log) as write:
             try:
@@ -249,6 +250,8 @@ class Builder:
             log=str(log.relative_to(self.project.root)),
         )
         self.project.store.put(step, key, built.to_json())
+        if replaced and replaced.id != image.id:
+            self.engine.remove_image(replaced.id)
         return built
 
     def _judge_failure(self, step: str, said: str, log: Path) -> Judgement:

@@ -102,6 +102,12 @@ FAILURES = (
         "pin {package} to a release that still has it, or take a newer release of its user",
     ),
     _known(
+        "module-removed",
+        r"cannot import name '(?P<name>\w+)' from '(?P<module>[\w.]+)'",
+        "{module} no longer has {name}",
+        "pin {module} to a release that still has it, or take a newer release of its user",
+    ),
+    _known(
         "module-missing",
         r"No module named '(?P<module>[\w.]+)'",
         "the module {module} is not installed",

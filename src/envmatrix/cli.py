@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # Commands import what talks to the engine or renders when they run: `plan` needs neither, and
 # has a second.
 
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C ended (128 and the number of SIGINT)."""
+
 app = typer.Typer(
     name="envmatrix",
     no_args_is_help=True,
@@ -403,8 +406,12 @@ def _run(
     project = _project()
     chosen = _choose(project, select, profile)
     options = Options(jobs=jobs, fresh=fresh, origin=Origin(base), probing=probing)
-    with project.store.exclusive(), make_progress(err) as progress:
-        return run_cells(project, chosen, options, progress)
+    try:
+        with project.store.exclusive(), make_progress(err) as progress:
+            return run_cells(project, chosen, options, progress)
+    except KeyboardInterrupt:
+        err.print("stopped; what was done is kept")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _finish(done: Run, *, as_json: bool) -> None:
@@ -615,6 +622,3 @@ def main(arguments: Sequence[str] | None = None, end: Callable[[int], Any] = sys
         # The reader of stdout (head, less) has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         end(0)
-    except KeyboardInterrupt:
-        err.print("stopped; what was done is kept")
-        end(130)

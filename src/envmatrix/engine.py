@@ -8,6 +8,8 @@ labels, and only what carries them is removed.
 from __future__ import annotations
 
 import io
+import os
+import queue
 import tarfile
 import threading
 import time
@@ -130,7 +132,7 @@ class Engine:
     @property
     def is_local(self) -> bool:
         """Whether the engine shares this machine's loopback."""
-        scheme = urlsplit(self.url or "unix://").scheme
+        scheme = urlsplit(self.url or os.environ.get("DOCKER_HOST") or "unix://").scheme
         return (
             scheme in ("unix", "")
             and "desktop" not in str(self._info.get("OperatingSystem", "")).lower()
@@ -210,9 +212,7 @@ class Engine:
                 network_mode="host",
                 decode=True,
             )
-            for event in events:
-                if self.cancelled.is_set():
-                    raise Cancelled
+            for event in self._until_cancelled(events):
                 log(event.get("stream") or event.get("status") or "")
                 if "error" in event:
                     log(event["error"] + "\n")
@@ -225,16 +225,46 @@ class Engine:
             )
         return self._existing(image_id)
 
-    def own_images(self) -> frozenset[str]:
-        """Return the ids of the images that carry our label."""
+    def _until_cancelled(self, events: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield events as they come, and look at `cancelled` while none does.
+
+        docker-py offers no way to end a build that is silent. A thread reads; when the process
+        ends its connection closes, and the engine ends the build and removes its container.
+        """
+        arrived: queue.SimpleQueue[dict[str, Any] | Exception | None] = queue.SimpleQueue()
+
+        def read() -> None:
+            try:
+                for event in events:
+                    arrived.put(event)
+                arrived.put(None)
+            except Exception as error:  # noqa: BLE001  (raised again where it is read)
+                arrived.put(error)
+
+        threading.Thread(target=read, daemon=True).start()
+        while True:
+            if self.cancelled.is_set():
+                raise Cancelled
+            try:
+                event = arrived.get(timeout=POLL_SECONDS * 4)
+            except queue.Empty:
+                continue
+            if event is None:
+                return
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+    def names(self, pattern: str) -> frozenset[str]:
+        """Return the names of images that match a pattern, such as `envmatrix/cell:torch-*`."""
         with _translated("list images"):
-            found = self._api.images(filters={"label": STEP_LABEL})
-        return frozenset(image["Id"] for image in found)
+            found = self._api.images(filters={"reference": pattern})
+        return frozenset(name for image in found for name in image["RepoTags"] or ())
 
     def remove_image(self, image: str) -> None:
-        """Remove an image, by id, with its names; one that others stand on stays."""
+        """Remove an image by name, or by id: one that has a name or is stood on stays then."""
         with suppress(APIError):
-            self._api.remove_image(image, force=True)
+            self._api.remove_image(image)
 
     def _existing(self, reference: str) -> Image:
         image = self.image(reference)
@@ -363,15 +393,16 @@ class _Output:
         threading.Thread(target=self._collect, daemon=True).start()
 
     def _collect(self) -> None:
+        """Read to the end, also past the limit: an engine that cannot write cannot end it."""
         total = 0
         with suppress(*_FAILURES, ValueError):
             for out, err in self._stream:
+                if self.flooded:
+                    continue
                 self._parts["stdout"].append(out or b"")
                 self._parts["stderr"].append(err or b"")
                 total += len(out or b"") + len(err or b"")
-                if total > OUTPUT_LIMIT:
-                    self.flooded = True
-                    break
+                self.flooded = total > OUTPUT_LIMIT
         self.done.set()
 
     def close(self) -> None:
@@ -415,7 +446,9 @@ def context(files: Mapping[str, str]) -> io.BytesIO:
 
 
 def _host() -> str | None:
-    """Return the address of the current Docker context, where it is not the default one."""
+    """Return the address of the current Docker context; DOCKER_HOST, where set, wins over it."""
+    if os.environ.get("DOCKER_HOST"):
+        return None
     with suppress(DockerException, OSError, ValueError, KeyError):
         host = docker.context.ContextAPI.get_current_context().Host
         return str(host) if host else None

@@ -115,7 +115,7 @@ class Store:
         """Return a record, or None where there is none or it cannot be read as JSON."""
         try:
             data = json.loads(self.path(kind, key).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return data if isinstance(data, dict) else None
 

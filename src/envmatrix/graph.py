@@ -25,11 +25,13 @@ class Task:
     work: Callable[[Mapping[str, Any]], Any]
 
 
-def run_graph(tasks: Sequence[Task], lanes: Mapping[str, int]) -> dict[str, Any]:
+def run_graph(
+    tasks: Sequence[Task], lanes: Mapping[str, int], cancel: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Run every task after those it waits for; return the results by key.
 
-    A task's exception ends the run: tasks not yet started are dropped, those at work are waited
-    for, and the exception is raised.
+    A task's exception, or Ctrl-C, ends the run: tasks not yet started are dropped, those at work
+    are told through `cancel` and waited for, and the exception is raised.
     """
     by_key = {task.key: task for task in tasks}
     order = TopologicalSorter({task.key: task.after for task in tasks})
@@ -52,6 +54,7 @@ def run_graph(tasks: Sequence[Task], lanes: Mapping[str, int]) -> dict[str, Any]
                     results[key] = future.result()
                     order.done(key)
         except BaseException:
+            cancel()
             for pool in pools.values():
                 pool.shutdown(wait=False, cancel_futures=True)
             raise

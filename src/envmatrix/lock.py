@@ -135,7 +135,8 @@ def parse_lock(text: str) -> Lock | None:
         )
         for match in _ENTRY.finditer(text)
     )
-    return Lock(header["problem"], target, as_of, wheels)
+    lock = Lock(header["problem"], target, as_of, wheels)
+    return lock if lock.text == text else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,22 +223,28 @@ class Resolver:
         The variant's own index is asked; where it cannot be reached, the user's settings alone.
         A lock found that way is as good as any, but "no solution" is no proof then.
         """
+        if _DEFAULT_INDEX in self.unreachable:
+            return Resolution(None, _blocked(self.unreachable[_DEFAULT_INDEX])), None
         if problem.index not in self.unreachable:
             answer = self._ask(problem, problem.index)
-            if problem.index is None or problem.index not in self.unreachable:
+            if problem.index and answer.judgement and answer.lasting:
+                # Where another index has the name, uv passes over one that refuses it (401, 403)
+                # without a word; asked first and alone for what it has, it must answer.
+                self._ask(problem, problem.index, strategy="first-index")
+            if problem.index not in self.unreachable:
                 return answer, answer.judgement
         cause = self.unreachable[problem.index]
-        if _DEFAULT_INDEX in self.unreachable:
-            return Resolution(None, _blocked(cause)), None
         answer = self._ask(problem, None)
         if answer.lock:
             return answer, None
         return Resolution(None, _blocked(cause)), answer.judgement
 
-    def _ask(self, problem: Problem, index: str | None) -> Resolution:
+    def _ask(
+        self, problem: Problem, index: str | None, strategy: str = "unsafe-best-match"
+    ) -> Resolution:
         with tempfile.TemporaryDirectory(prefix="envmatrix-") as folder:
             output = Path(folder) / "pylock.toml"
-            result = self._run_uv(problem, index, output)
+            result = self._run_uv(problem, index, strategy, output)
             if result.returncode == 0:
                 lock = _lock_from_pylock(problem, tomllib.loads(output.read_text("utf-8")))
                 return Resolution(lock, None)
@@ -248,7 +255,7 @@ class Resolver:
         return Resolution(None, judgement)
 
     def _run_uv(
-        self, problem: Problem, index: str | None, output: Path
+        self, problem: Problem, index: str | None, strategy: str, output: Path
     ) -> subprocess.CompletedProcess[str]:
         constraints = output.with_name("constraints.txt")
         constraints.write_text("\n".join(problem.constraints) + "\n", encoding="utf-8")
@@ -273,8 +280,11 @@ class Resolver:
             "--output-file",
             str(output),
             "--quiet",
-            *self.settings.uv_arguments(),
+            # pip looks at all indexes alike; uv by default stops at the first that has the name.
+            "--index-strategy",
+            strategy,
             *(["--index", index] if index else []),
+            *self.settings.uv_arguments(),
         ]
         environment = os.environ | self.settings.uv_environment() | {"NO_COLOR": "1"}
         try:
@@ -339,7 +349,7 @@ _PROOFS = (
     ),
     (
         "no-wheel",
-        re.compile(r"(?P<name>[^\s=]+)(?:==)?(?P<version>\S*) has no usable wheels"),
+        re.compile(r"(?P<name>[^\s=<>]+)(?:==)?(?P<version>\S*) has no usable wheels"),
         "{name} {version} comes as source only",
     ),
     (
@@ -356,6 +366,10 @@ _REMEDIES = {
     "no-wheel": "take a release that comes as a wheel",
     "conflict": "loosen one of the pins that contradict each other",
 }
+# Hints of uv beside a "proof" that an index did not answer, or was not asked.
+_NOT_ASKED = re.compile(
+    r"returned a \d+ |could not be queried|the network was disabled|index lookups were disabled"
+)
 _ADDRESS = re.compile(r"(?:https?|file)://\S+")
 
 
@@ -364,7 +378,7 @@ def classify(stderr: str, index: str | None) -> Judgement:
 
     Causes begin with the name of the distribution at fault, where one is.
     """
-    if _PROOF not in stderr:
+    if _PROOF not in stderr or _NOT_ASKED.search(stderr):
         place = index if index and index in stderr else "the package index"
         return _blocked(f"{place} cannot be reached: {_last_cause(stderr)}")
     said = " ".join(line.strip() for line in stderr.splitlines())

@@ -43,8 +43,7 @@ class PipSettings:
                 arguments += ["--find-links", place]
         for host in self.trusted_hosts:
             arguments += ["--allow-insecure-host", host]
-        # pip looks at all indexes alike; uv by default stops at the first that has the name.
-        return [*arguments, "--index-strategy", "unsafe-best-match"]
+        return arguments
 
     def uv_environment(self) -> dict[str, str]:
         """Return the settings that uv takes from its environment."""

@@ -120,7 +120,13 @@ def load_probes(folders: Iterable[Path]) -> list[Probe]:
                 next_step="give a folder that holds probe files",
             )
         for path in sorted(folder.glob("*.py")):
-            probe = parse_probe(path.read_text(encoding="utf-8"), path)
+            try:
+                source = path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    "the file is not UTF-8 text", where=str(path), next_step="save it as UTF-8"
+                ) from error
+            probe = parse_probe(source, path)
             if probe.name in found:
                 raise InputError(
                     f"two probes are named {probe.name}",
@@ -164,7 +170,7 @@ def parse_probe(source: str, path: Path) -> Probe:
                 where=str(path),
                 next_step=nearest(name, list(known)),
             )
-        if not isinstance(value, known[name]):
+        if type(value) is not known[name]:
             raise InputError(
                 f'"{name}" must be of type {known[name].__name__}, found {value!r}',
                 where=str(path),
@@ -181,6 +187,12 @@ def parse_probe(source: str, path: Path) -> Probe:
             f"{header['name']!r} is no name for a probe",
             where=str(path),
             next_step="use small letters, digits and -",
+        )
+    if header["timeout"] < 1 or header.get("needs", "") not in ("", "gpu"):
+        raise InputError(
+            "timeout must be at least 1, and needs can only be gpu",
+            where=str(path),
+            next_step="docs/probes.md says what each field means",
         )
     return Probe(source=source, **header)
 
@@ -283,7 +295,7 @@ def find_report(stdout: str, name: str, nonce: str) -> dict[str, Any] | None:
         if nonce in line:
             try:
                 data = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(data, dict) and data.get("nonce") == nonce and data.get("probe") == name:
                 return data
@@ -327,13 +339,13 @@ def judge_cell(declared: Mapping[str, str], results: Sequence[Result]) -> Judgem
             "; ".join(differing),
             "the image does not hold what its name says: see the lock",
         )
-    if not any(result.outcome is Outcome.PASSED and result.required for result in results):
+    if "version" not in merged_observations(results):
         return Judgement(
             Verdict.UNKNOWN,
             "probe",
             "no-probes",
-            "no required probe was run",
-            "add probes for this framework to scripts/probes",
+            "no required probe imported the framework and observed its version",
+            "add a probe <framework>-import to scripts/probes",
         )
     return Judgement(Verdict.WORKS, "probe")
 

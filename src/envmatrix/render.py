@@ -8,12 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from packaging.utils import canonicalize_name
 
 from envmatrix.cells import Cell
-from envmatrix.lock import Lock
 from envmatrix.matrix import Matrix
+
+if TYPE_CHECKING:  # a lock is only read here: rendering stays free of the network
+    from envmatrix.lock import Lock
 
 REPOSITORY = "envmatrix"
 
@@ -81,7 +85,9 @@ def cell_tag(cell: Cell) -> str:
 
 def constraints(requires: Sequence[str], lock: Lock) -> str:
     """Return a pip constraints file that pins what the variant itself pins, as locked."""
-    pinned = {re.split(r"[\[=]", text)[0].lower() for text in requires if "==" in text}
+    pinned = {
+        canonicalize_name(re.split(r"[\[<>=!~]", text)[0]) for text in requires if "==" in text
+    }
     return "".join(
         f"{wheel.name}=={wheel.version}\n" for wheel in lock.wheels if wheel.name in pinned
     )

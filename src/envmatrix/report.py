@@ -121,7 +121,11 @@ def with_table(text: str, table: str, name: str) -> str:
     Raises:
         InputError: the markers are not there, once and in order.
     """
-    if text.count(TABLE_BEGIN) != 1 or text.count(TABLE_END) != 1:
+    if (
+        text.count(TABLE_BEGIN) != 1
+        or text.count(TABLE_END) != 1
+        or (text.index(TABLE_END) < text.index(TABLE_BEGIN))
+    ):
         raise InputError(
             "the markers of the table must stand there once each",
             where=name,

@@ -164,11 +164,7 @@ def _locked(
 def _building(project: Project, options: Options) -> Iterator[Builder]:
     wheelhouse = Wheelhouse(project.store.root / "wheelhouse")
     with Engine.connect() as engine, wheelhouse.serve() as served:
-        try:
-            yield Builder(project, engine, wheelhouse, served, options.origin, options.fresh)
-        except BaseException:
-            engine.cancelled.set()
-            raise
+        yield Builder(project, engine, wheelhouse, served, options.origin, options.fresh)
 
 
 def check_disk(project: Project, builder: Builder, cells: Sequence[Locked]) -> None:
@@ -269,7 +265,8 @@ class _Work:
         self.progress.expect("build", len(cells))
         if self.options.probing:
             self.progress.expect("probe", len(cells))
-        results = run_graph(tasks, {"download": 1, "engine": self.options.jobs or default_jobs()})
+        lanes = {"download": 1, "engine": self.options.jobs or default_jobs()}
+        results = run_graph(tasks, lanes, self.builder.engine.cancelled.set)
         done = list(results.values())
         return {one.cell.id: self._report(one.cell, results) for one in cells}, Run(
             (),

@@ -111,19 +111,19 @@ def quick(checkout: Folder) -> tuple[int, dict[str, dict[str, Any]]]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, engine: Engine) -> Iterator[Folder]:
+def folder(tmp_path: Path, engine: Engine, quick: object) -> Iterator[Folder]:
     """A small project of a third framework. The images it makes are removed after it."""
     project = Folder(tmp_path)
     project.write("matrix.yaml", MATRIX)
     project.write("scripts/probes/jinja2_import.py", IMPORT_PROBE)
-    # The operating system image that the checkout made is taken, not made anew.
-    known = REPOSITORY / ".envmatrix" / "records" / "os"
-    if known.is_dir():
-        shutil.copytree(known, tmp_path / ".envmatrix" / "records" / "os")
-    before = engine.own_images()
+    # The operating system and the base that the checkout made are taken, not made anew.
+    for step in ("os", "base"):
+        shutil.copytree(
+            REPOSITORY / ".envmatrix/records" / step, tmp_path / ".envmatrix/records" / step
+        )
     yield project
-    for image in engine.own_images() - before:
-        engine.remove_image(image)
+    for name in engine.names("envmatrix/cell:jinja2-*"):
+        engine.remove_image(name)
 
 
 @pytest.fixture

@@ -3,8 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from envmatrix.matrix import Matrix, load
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("envmatrix", deadline=None)
+settings.load_profile("envmatrix")
 
 ROOT = Path(__file__).parents[2]
 
@@ -13,8 +18,10 @@ schema: 1
 resolve: {as_of: "2026-11-20"}
 axes:
   os:
-    debian11: {distribution: debian, codename: bullseye, glibc: "2.31", python: "3.9", image: "debian:11-slim"}
-    debian12: {distribution: debian, codename: bookworm, glibc: "2.36", python: "3.11", image: "debian:12-slim", bootstrap: bookworm}
+    debian11: {distribution: debian, codename: bullseye, glibc: "2.31", python: "3.9",
+               image: "debian:11-slim"}
+    debian12: {distribution: debian, codename: bookworm, glibc: "2.36", python: "3.11",
+               image: "debian:12-slim", bootstrap: bookworm}
   python: ["3.9", "3.11"]
   accelerator:
     cpu: {}

@@ -65,26 +65,36 @@ def test_a_proof_of_uv_makes_a_cell_impossible(output: str, kind: str, cause: st
 
 @pytest.mark.parametrize(
     "output",
-    ["dns", "refused", "tls", "http-407", "http-503", "http-401", "http-403", "no-index", "offline"],
+    [
+        "dns",
+        "refused",
+        "tls",
+        "http-407",
+        "http-503",
+        "http-401",
+        "http-403",
+        "no-index",
+        "offline",
+    ],
 )
 def test_an_index_out_of_reach_proves_nothing(output: str) -> None:
     """Whatever kept uv from the index, also where it says "No solution found" afterwards."""
     judgement = judged(output)
-    assert (Verdict.UNKNOWN, "blocked") == (judgement.verdict, judgement.kind)
+    assert (judgement.verdict, judgement.kind) == (Verdict.UNKNOWN, "blocked")
     assert judgement.remedy
 
 
 def test_an_index_without_upload_times_proves_nothing() -> None:
     """Then everything is filtered by the date, and the release may well exist."""
     judgement = judged("filtered-by-date")
-    assert (Verdict.UNKNOWN, "filtered-by-date") == (judgement.verdict, judgement.kind)
+    assert (judgement.verdict, judgement.kind) == (Verdict.UNKNOWN, "filtered-by-date")
     assert "as_of" in judgement.remedy
 
 
 @pytest.mark.parametrize("text", ["", "killed", "error: timed out after 300 s", "thread panicked"])
 def test_words_that_are_no_proof_prove_nothing(text: str) -> None:
     """Only "No solution found" is a proof."""
-    assert Verdict.UNKNOWN == classify(text, None).verdict
+    assert classify(text, None).verdict == Verdict.UNKNOWN
 
 
 @pytest.mark.parametrize("output", sorted(path.stem for path in OUTPUTS.glob("*.txt")))
@@ -107,9 +117,9 @@ def test_the_index_of_a_variant_is_named_where_it_is_the_one_out_of_reach() -> N
 
 
 def test_a_proof_reaches_only_as_far_as_it_holds() -> None:
-    """No release: no Python has it. No wheel for a Python: no glibc helps. A dependency: this one."""
-    assert "every Python" == _reach(judged("no-such-version"), PROBLEM)
-    assert "3.12" == _reach(judged("implementation-tag"), PROBLEM)
+    """A release that is missing is so for every Python; a wheel for a Python, for every glibc."""
+    assert _reach(judged("no-such-version"), PROBLEM) == "every Python"
+    assert _reach(judged("implementation-tag"), PROBLEM) == "3.12"
     assert _reach(judged("glibc"), PROBLEM) is None
     assert _reach(judged("abi-tag"), PROBLEM) is None  # names tensorflow-cpu, a dependency here
     assert _reach(judged("conflict"), PROBLEM) is None
@@ -164,7 +174,7 @@ def test_the_hash_of_a_lock_is_that_of_its_wheels() -> None:
     assert lock.sha256 == Lock("other", "target", "2027-01-01", (wheel,)).sha256
     changed = Wheel("a", "1", "a-1-py3-none-any.whl", "1" * 64, 5)
     assert lock.sha256 != Lock("key", "target", "2026-11-20", (changed,)).sha256
-    assert 5 == lock.size
+    assert lock.size == 5
 
 
 def test_an_answer_is_recalled_for_the_problem_it_belongs_to(tmp_path: Path) -> None:
@@ -212,18 +222,20 @@ def test_whatever_changes_the_answer_changes_the_key() -> None:
 def test_platform_tags_go_from_the_newest_glibc_to_the_oldest() -> None:
     """With the older names beside the ones they stand for (PEP 600)."""
     tags = platform_tags("2.18", "amd64")
-    assert [
+    assert list(tags[:4]) == [
         "manylinux_2_18_x86_64",
         "manylinux_2_17_x86_64",
         "manylinux2014_x86_64",
         "manylinux_2_16_x86_64",
-    ] == list(tags[:4])
+    ]
     assert "manylinux1_x86_64" in tags
-    assert "linux_x86_64" == tags[-1]
+    assert tags[-1] == "linux_x86_64"
     assert "manylinux_2_19_x86_64" not in tags
 
 
-@pytest.mark.parametrize(("glibc", "platform"), [("2.36", "2_36"), ("2.30", "2_28"), ("2.42", "2_40")])
+@pytest.mark.parametrize(
+    ("glibc", "platform"), [("2.36", "2_36"), ("2.30", "2_28"), ("2.42", "2_40")]
+)
 def test_uv_is_asked_for_the_newest_platform_that_the_glibc_has(glibc: str, platform: str) -> None:
     """Never for a newer one: its wheels would not load."""
     problem = Problem(("torch",), (), None, "3.12", glibc, "amd64", "2026-11-20")
@@ -273,7 +285,7 @@ def test_the_stable_abi_of_an_older_python_fits_and_that_of_a_newer_does_not() -
 
 
 def test_a_lock_is_read_from_what_uv_writes(tmp_path: Path) -> None:
-    """Wheels by name; %2B is a plus; the size of a local file is looked up; its folder forgotten."""
+    """Wheels by name; %2B is a plus; the size of a local file is looked up, its folder left out."""
     local = tmp_path / "a-1-py3-none-any.whl"
     local.write_bytes(b"12345")
     packages = [
@@ -289,9 +301,9 @@ def test_a_lock_is_read_from_what_uv_writes(tmp_path: Path) -> None:
         },
     ]
     lock = _lock_from_pylock(PROBLEM, {"packages": packages})
-    assert ["a", "torch"] == [wheel.name for wheel in lock.wheels]
-    assert "torch-2.13.0+cpu-cp312-cp312-manylinux_2_28_x86_64.whl" == lock.wheels[1].filename
-    assert 14 == lock.size
-    assert "Python 3.12, glibc 2.36, amd64" == lock.target
+    assert [wheel.name for wheel in lock.wheels] == ["a", "torch"]
+    assert lock.wheels[1].filename == "torch-2.13.0+cpu-cp312-cp312-manylinux_2_28_x86_64.whl"
+    assert lock.size == 14
+    assert lock.target == "Python 3.12, glibc 2.36, amd64"
     assert str(tmp_path) not in lock.text
     assert "index.example" not in lock.text

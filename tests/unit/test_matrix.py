@@ -59,73 +59,86 @@ def test_the_quick_profile_holds_the_cells_it_promises(real: Matrix) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "what", "where", "next_step"),
+    ("old", "new", "said"),
     [
         # keys
-        ("profiles:", "profils:", 'unknown key "profils"', " (profils)", "profiles"),
-        ("codename: bullseye", "codnam: x", '"codnam"', "(axes.os.debian11.codnam)", "codename"),
-        ("    reason: nobody", "    reasn: nobody", '"reasn"', "38:12 (rules.1.reasn)", "reason"),
-        ("{profile: quick}", "{profil: quick}", '"profil"', "(profiles.wide.0.profil)", "profile"),
-        ("framework: torch, version: \"<", "framwork: torch, version: \"<", '"framwork"', "(rules.0.when.framwork)", "framework"),
-        ("\n    reason: nobody asked for it", "", 'key "reason" is missing', "36:5 (rules.1.reason)", "why"),
-        ('resolve: {as_of: "2026-11-20"}\n', "", '"resolve" is missing', "1:1 (resolve)", "add"),
-        ("python: [", "python: []\n  python: [", '"python" stands twice', "8:3 (axes.python)", "remove"),
+        ("profiles:", "profils:", ('unknown key "profils"', " (profils)", "profiles")),
+        ("codename: bullseye", "codnam: x", ('"codnam"', "(axes.os.debian11.codnam)", "codename")),
+        ("    reason: nobody", "    reasn: nobody", ('"reasn"', "40:12 (rules.1.reasn)", "reason")),
+        ("{profile: quick}", "{profil: quick}",
+         ('"profil"', "(profiles.wide.0.profil)", "profile")),
+        ('framework: torch, version: "<', 'framwork: torch, version: "<',
+         ('"framwork"', "(rules.0.when.framwork)", "framework")),
+        ("\n    reason: nobody asked for it", "",
+         ('key "reason" is missing', "38:5 (rules.1.reason)", "why")),
+        ('resolve: {as_of: "2026-11-20"}\n', "", ('"resolve" is missing', "1:1 (resolve)", "add")),
+        ("python: [", "python: []\n  python: [",
+         ('"python" stands twice', "10:3 (axes.python)", "remove")),
         # types
-        ('["3.9", "3.11"]', '["3.9", 3.10]', "3.10 is read as the number 3.1", "7:19 (axes.python.1)", '"3.10"'),
-        ('python: "3.9"}', "python: 3.10}", "3.10 is read as the number 3.1", "33:56", '"3.10"'),
-        ("python: own", "python: 3.10", "3.10 is read as the number 3.1", "41:71", '"3.10"'),
-        ('glibc: "2.31"', "glibc: 2.30", "2.30 is read as the number 2.3", "5:65", '"2.30"'),
-        ('"2026-11-20"', "2026-11-20", "is read as the value 2026-11-20", "2:18", '"2026-11-20"'),
-        ("title: PyTorch", "title: yes", "is read as the value True", "15:12", '"yes"'),
-        ("title: PyTorch", "title: [PyTorch]", "wrong type", "15:12", "docs/matrix.md"),
-        ("title: PyTorch", "title:", "wrong type", "(frameworks.torch.title)", "docs/matrix.md"),
-        ('["3.9", "3.11"]', '"3.9"', "a list is needed", "7:11 (axes.python)", "[...]"),
-        ("cpu: {}", "cpu: [3]", "wrong type", "9:10 (axes.accelerator.cpu)", "docs/matrix.md"),
-        ("schema: 1", "schema: 2", "2 is not allowed", "1:9 (schema)", "allowed: 1"),
-        ("arch: [amd64]", "arch: [arm64]", "'arm64' is not allowed", "11:10", "'amd64'"),
+        ('["3.9", "3.11"]', '["3.9", 3.10]',
+         ("3.10 is read as the number 3.1", "9:19 (axes.python.1)", '"3.10"')),
+        ('python: "3.9"}', "python: 3.10}", ("3.10 is read as the number 3.1", "35:56", '"3.10"')),
+        ("python: own", "python: 3.10", ("3.10 is read as the number 3.1", "43:71", '"3.10"')),
+        ('glibc: "2.31"', "glibc: 2.30", ("2.30 is read as the number 2.3", "5:65", '"2.30"')),
+        ('"2026-11-20"', "2026-11-20", ("is read as the value 2026-11-20", "2:18", '"2026-11-20"')),
+        ("title: PyTorch", "title: yes", ("is read as the value True", "17:12", '"yes"')),
+        ("title: PyTorch", "title: [PyTorch]", ("wrong type", "17:12", "docs/matrix.md")),
+        ("title: PyTorch", "title:", ("wrong type", "(frameworks.torch.title)", "docs/matrix.md")),
+        ('["3.9", "3.11"]', '"3.9"', ("a list is needed", "9:11 (axes.python)", "[...]")),
+        ("cpu: {}", "cpu: [3]", ("wrong type", "11:10 (axes.accelerator.cpu)", "docs/matrix.md")),
+        ("schema: 1", "schema: 2", ("2 is not allowed", "1:9 (schema)", "allowed: 1")),
+        ("arch: [amd64]", "arch: [arm64]", ("'arm64' is not allowed", "13:10", "'amd64'")),
         # nothing, or too much of it
-        ('versions: ["2.21.0"]', "versions: []", "empty", "(frameworks.tensorflow.versions)", "one"),
-        ('cpu: ["2.21.0"]', "cpu: []", "empty", "accelerators.cpu)", "one"),
-        ("os: debian11}", "os: []}", "empty", "(rules.1.when.os)", "one"),
-        ("    - {}", "    []", "empty", "(profiles.all)", "one"),
-        ('["2.9.1", "2.10.0"]', '["2.9.1", "2.9.1"]', "2.9.1 stands twice", "16:25", "remove"),
+        ('versions: ["2.21.0"]', "versions: []",
+         ("empty", "(frameworks.tensorflow.versions)", "one")),
+        ('cpu: ["2.21.0"]', "cpu: []", ("empty", "accelerators.cpu)", "one")),
+        ("os: debian11}", "os: []}", ("empty", "(rules.1.when.os)", "one")),
+        ("    - {}", "    []", ("empty", "(profiles.all)", "one")),
+        ('["2.9.1", "2.10.0"]', '["2.9.1", "2.9.1"]', ("2.9.1 stands twice", "18:25", "remove")),
         # names that do not exist
-        ("os: debian11}", "os: debian21}", '"debian21"', "36:39 (rules.1.when.os)", "debian11"),
-        ("os: debian11}", 'os: "debian2*"}', '"debian2*"', "(rules.1.when.os)", "debian12"),
-        ("cu130: [\"*\"]", 'cu131: ["*"]', '"cu131"', "accelerators.cu131)", "cu130"),
-        ("{profile: quick}", "{profile: wide}", '"wide"', "(profiles.wide.0.profile)", "quick"),
-        ("{profile: quick}", "{profile: all}", '"all"', "(profiles.wide.0.profile)", "quick"),
-        ("{profile: quick}", "{profile: quick, os: debian12}", "not both", "(profiles.wide.0)", "two"),
+        ("os: debian11}", "os: debian21}", ('"debian21"', "38:39 (rules.1.when.os)", "debian11")),
+        ("os: debian11}", 'os: "debian2*"}', ('"debian2*"', "(rules.1.when.os)", "debian12")),
+        ('cu130: ["*"]', 'cu131: ["*"]', ('"cu131"', "accelerators.cu131)", "cu130")),
+        ("{profile: quick}", "{profile: wide}", ('"wide"', "(profiles.wide.0.profile)", "quick")),
+        ("{profile: quick}", "{profile: all}", ('"all"', "(profiles.wide.0.profile)", "quick")),
+        ("{profile: quick}", "{profile: quick, os: debian12}",
+         ("not both", "(profiles.wide.0)", "two")),
         # rules
-        ("    exclude: true\n", "", "does exactly one thing", "36:5 (rules.1)", "exclude: true"),
-        ("    exclude: true", "    exclude: true\n    constrain: [a<2]", "exactly one", "(rules.1)", ""),
-        ("exclude: true", "exclude: false", "False is not allowed", "(rules.1.exclude)", "True"),
+        ("    exclude: true\n", "", ("does exactly one thing", "38:5 (rules.1)", "exclude: true")),
+        ("    exclude: true", "    exclude: true\n    constrain: [a<2]",
+         ("exactly one", "(rules.1)", "")),
+        ("exclude: true", "exclude: false", ("False is not allowed", "(rules.1.exclude)", "True")),
         # values that mean nothing
-        ('"2026-11-20"', '"2026-02-30"', "2026-02-30 is not a day", "2:18", "YYYY-MM-DD"),
-        ('"<2.10"', '"<2.*"', "'<2.*' is not allowed", "(rules.0.when.version.0)", ">=2.4,<2.8"),
-        ('"<2.10"', '"~=2"', "'~=2' is not allowed", "(rules.0.when.version.0)", ""),
-        ('[">=2.10"]', '[">=2.**"]', "is not allowed", "accelerators.cu130.0)", ""),
-        ("setuptools<82", "setuptools>=82.*", "is not allowed", "(rules.0.constrain.0)", ""),
-        ("setuptools<82", "setuptools=={version}", "is not allowed", "(rules.0.constrain.0)", ""),
-        ("uv==0.13.9", "uv=={version}", "is not allowed", "(base.installer)", ""),
-        ('glibc: "2.31"', 'glibc: "2"', "'2' is not allowed", "(axes.os.debian11.glibc)", ""),
+        ('"2026-11-20"', '"2026-02-30"', ("2026-02-30 is not a day", "2:18", "YYYY-MM-DD")),
+        ('"<2.10"', '"<2.*"', ("'<2.*' is not allowed", "(rules.0.when.version.0)", ">=2.4,<2.8")),
+        ('"<2.10"', '"~=2"', ("'~=2' is not allowed", "(rules.0.when.version.0)", "")),
+        ('[">=2.10"]', '[">=2.**"]', ("is not allowed", "accelerators.cu130.0)", "")),
+        ("setuptools<82", "setuptools>=82.*", ("is not allowed", "(rules.0.constrain.0)", "")),
+        ("setuptools<82", "setuptools=={version}", ("is not allowed", "(rules.0.constrain.0)", "")),
+        ("uv==0.13.9", "uv=={version}", ("is not allowed", "(base.installer)", "")),
+        ('glibc: "2.31"', 'glibc: "2"', ("'2' is not allowed", "(axes.os.debian11.glibc)", "")),
         # paths
-        ("whl/{accelerator}", "whl/../{accelerator}", "is not allowed", "(frameworks.torch.variants.1.index)", ""),
-        ("https://wheels", "https://user:secret@wheels", "is not allowed", "variants.1.index)", ""),
-        ("https://wheels", "file://wheels", "is not allowed", "variants.1.index)", ""),
-        ("debian:11-slim", "../debian:11", "is not allowed", "(axes.os.debian11.image)", ""),
-        ("    debian11:", "    ../debian11:", "is not allowed", "(axes.os.../debian11)", ""),
-        ("  torch:", "  ..:", "is not allowed", "(frameworks...)", ""),
+        ("whl/{accelerator}", "whl/../{accelerator}",
+         ("is not allowed", "(frameworks.torch.variants.1.index)", "")),
+        ("https://wheels", "https://user:secret@wheels",
+         ("is not allowed", "variants.1.index)", "")),
+        ("https://wheels", "file://wheels", ("is not allowed", "variants.1.index)", "")),
+        ("debian:11-slim", "../debian:11", ("is not allowed", "(axes.os.debian11.image)", "")),
+        ("    debian11:", "    ../debian11:", ("is not allowed", "(axes.os.../debian11)", "")),
+        ("  torch:", "  ..:", ("is not allowed", "(frameworks...)", "")),
         # two cells of one id: os a-b with accelerator c, os a with accelerator b-c
-        ("    cpu: {}", "    cpu-x: {}", "'cpu-x' is not allowed", "(axes.accelerator.cpu-x)", ""),
-        ("    debian11:", "    debian-11:", "'debian-11' is not allowed", "(axes.os.debian-11)", ""),
+        ("    cpu: {}", "    cpu-x: {}",
+         ("'cpu-x' is not allowed", "(axes.accelerator.cpu-x)", "")),
+        ("    debian11:", "    debian-11:",
+         ("'debian-11' is not allowed", "(axes.os.debian-11)", "")),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_place_and_remedy(
-    small_text: str, old: str, new: str, what: str, where: str, next_step: str
+    small_text: str, old: str, new: str, said: tuple[str, str, str]
 ) -> None:
     """Unknown keys, wrong types, empty lists, unknown names, idle rules, hostile paths."""
     error = refused(swapped(small_text, old, new))
+    what, where, next_step = said
     assert what in error.what
     assert error.where.startswith("matrix.yaml:")
     assert where in error.where
@@ -246,7 +259,7 @@ def test_no_field_takes_a_hostile_value(real_text: str, template: str) -> None:
         except ValidationError:
             continue
         taken.append(path)
-    assert [] == taken
+    assert taken == []
 
 
 @pytest.mark.parametrize("template", HOSTILE.values(), ids=HOSTILE)
@@ -266,7 +279,7 @@ def test_no_name_takes_a_hostile_value(real_text: str, template: str) -> None:
         except ValidationError:
             continue
         taken.append(place)
-    assert [] == taken
+    assert taken == []
 
 
 def test_every_field_refuses_through_the_whole_way(small_text: str) -> None:
@@ -306,12 +319,12 @@ def test_the_schema_takes_the_real_matrix_and_refuses_an_unknown_key(real_text: 
     validator = jsonschema.Draft202012Validator(json_schema())
     validator.check_schema(json_schema())
     data = yaml.safe_load(real_text)
-    assert [] == [error.message for error in validator.iter_errors(data)]
+    assert [error.message for error in validator.iter_errors(data)] == []
     for place in (data, data["resolve"], data["rules"][0], data["profiles"]["quick"][0]):
         place["extra"] = 1
-        assert ["'extra' was unexpected"] == [
+        assert [
             error.message.rpartition("(")[2].rstrip(")") for error in validator.iter_errors(data)
-        ]
+        ] == ["'extra' was unexpected"]
         del place["extra"]
 
 

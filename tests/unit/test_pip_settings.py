@@ -12,6 +12,7 @@ LISTING = """\
 :env:.cert='/etc/company/ca.pem'
 :env:.extra-index-url='https://env.example/simple'
 :env:.timeout='180'
+download.index-url='https://download.example/simple'
 freeze.find-links='/not/for/downloads'
 global.cert='/etc/ssl/ca.pem'
 global.extra-index-url='https://a.example/simple\\nhttps://b.example/simple'
@@ -19,8 +20,6 @@ global.index-url='https://user:pa%20ss@index.example/simple'
 global.no-index='false'
 global.proxy='http://proxy.example:3128'
 global.trusted-host='index.example other.example'
-install.index-url='https://install.example/simple'
-download.index-url='https://download.example/simple'
 """
 
 
@@ -40,16 +39,17 @@ def test_the_environment_wins_over_commands_and_these_over_global() -> None:
 def test_values_over_several_lines_are_several() -> None:
     """pip.ini writes one index a line."""
     listing = "global.extra-index-url='\\nhttps://a.example/simple\\nhttps://b.example/simple'"
-    assert ("https://a.example/simple", "https://b.example/simple") == parse(
-        listing
-    ).extra_index_urls
+    assert parse(listing).extra_index_urls == (
+        "https://a.example/simple",
+        "https://b.example/simple",
+    )
 
 
 def test_nothing_set_gives_nothing() -> None:
-    """Save that uv looks at all indexes alike, as pip does."""
+    """Neither arguments nor environment."""
     assert PipSettings() == parse("")
-    assert ["--index-strategy", "unsafe-best-match"] == PipSettings().uv_arguments()
-    assert {} == PipSettings().uv_environment()
+    assert PipSettings().uv_arguments() == []
+    assert PipSettings().uv_environment() == {}
 
 
 def test_what_pip_itself_prints_is_read(tmp_path: Path) -> None:
@@ -70,15 +70,15 @@ def test_what_pip_itself_prints_is_read(tmp_path: Path) -> None:
     ).stdout
     ours = {line for line in listing.splitlines() if "example" in line or "/a" in line}
     settings = parse("\n".join(sorted(ours | {"global.no-index='yes'"})))
-    assert "https://index.example/it's" == settings.index_url
-    assert ("/a", "/b") == settings.find_links
-    assert ("index.example",) == settings.trusted_hosts
-    assert "http://proxy.example:3128" == settings.proxy
+    assert settings.index_url == "https://index.example/it's"
+    assert settings.find_links == ("/a", "/b")
+    assert settings.trusted_hosts == ("index.example",)
+    assert settings.proxy == "http://proxy.example:3128"
     assert settings.no_index
 
 
 def test_uv_is_told_all_of_it_but_places_that_are_not_there(tmp_path: Path) -> None:
-    """uv fails on a find-links folder that does not exist; pip passes over it."""
+    """A find-links folder that does not exist fails uv; pip passes over it."""
     gone = tmp_path / "gone"
     settings = PipSettings(
         index_url="https://index.example/simple",
@@ -96,10 +96,9 @@ def test_uv_is_told_all_of_it_but_places_that_are_not_there(tmp_path: Path) -> N
         *("--index", "https://a.example/simple"),
         *("--find-links", str(tmp_path)),
         *("--allow-insecure-host", "a.example"),
-        *("--index-strategy", "unsafe-best-match"),
     ] == settings.uv_arguments()
-    assert {
+    assert settings.uv_environment() == {
         "SSL_CERT_FILE": "/ca.pem",
         "SSL_CLIENT_CERT": "/me.pem",
         "ALL_PROXY": "http://proxy.example:3128",
-    } == settings.uv_environment()
+    }
