@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from packaging.specifiers import InvalidSpecifier
@@ -12,6 +12,7 @@ from envmatrix.errors import InputError
 from envmatrix.matrix import (
     AXES,
     OWN_PYTHON,
+    STACKED,
     Matrix,
     OperatingSystem,
     Variant,
@@ -44,6 +45,16 @@ class Cell:
     own_python: bool
 
     @property
+    def family(self) -> str:
+        """The framework without its stack."""
+        return self.framework.partition(STACKED)[0]
+
+    @property
+    def stack(self) -> str:
+        """The name of the stack, empty where there is none."""
+        return self.framework.partition(STACKED)[2]
+
+    @property
     def axes(self) -> dict[str, str]:
         """The value on each axis, in the order the report prints them."""
         names = ("os", "python", "accelerator", "framework", "version", "arch")
@@ -56,8 +67,29 @@ class Cell:
 
 
 def expand(matrix: Matrix) -> list[Cell]:
-    """Return every declared cell: framework, version, OS, Python, accelerator, in file order."""
-    return list(_expand(matrix))
+    """Return every declared cell: framework, version, OS, Python, accelerator, in file order.
+
+    Cells with a stack follow those without.
+    """
+    plain = list(_expand(matrix))
+    return [*plain, *_stacked(matrix, plain)]
+
+
+def _stacked(matrix: Matrix, plain: Sequence[Cell]) -> Iterator[Cell]:
+    for name, stack in matrix.stacks.items():
+        for cell in plain:
+            if any(_contains(where, cell) for where in stack.cells):
+                yield replace(
+                    cell,
+                    id=f"{cell.framework}{STACKED}{name}" + cell.id.removeprefix(cell.framework),
+                    framework=f"{cell.framework}{STACKED}{name}",
+                    requires=(*cell.requires, *stack.requires),
+                )
+
+
+def _contains(where: Where, cell: Cell) -> bool:
+    axes = {axis: getattr(cell, axis) for axis in AXES}
+    return _matches(where, axes, own_python=cell.own_python)
 
 
 def _expand(matrix: Matrix) -> Iterator[Cell]:
@@ -175,16 +207,7 @@ def in_profile(matrix: Matrix, cells: Sequence[Cell], profile: str) -> list[Cell
             next_step=nearest(profile, list(matrix.profiles)),
         )
     wheres = list(_flat(matrix, profile))
-    return [
-        cell
-        for cell in cells
-        if any(
-            _matches(
-                where, {axis: getattr(cell, axis) for axis in AXES}, own_python=cell.own_python
-            )
-            for where in wheres
-        )
-    ]
+    return [cell for cell in cells if any(_contains(where, cell) for where in wheres)]
 
 
 def _flat(matrix: Matrix, profile: str) -> Iterator[Where]:

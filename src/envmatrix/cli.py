@@ -15,7 +15,7 @@ from rich.table import Table
 
 from envmatrix import __version__
 from envmatrix.cells import Cell, choose
-from envmatrix.errors import EnvmatrixError, InputError
+from envmatrix.errors import EnvmatrixError, InputError, SurroundingsError
 from envmatrix.evidence import Judgement, Verdict, to_text, write_text
 from envmatrix.matrix import json_schema
 from envmatrix.project import Project
@@ -247,10 +247,48 @@ def probe(
     *,
     jobs: Jobs = None,
     fresh: Fresh = False,
+    host: Annotated[
+        bool, typer.Option("--host", help="Probe an interpreter of this machine, no container.")
+    ] = False,
+    python: Annotated[
+        str | None,
+        typer.Option(help="With --host: the interpreter. Default: the one running this."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the probes in the images of cells; what is not built yet is built."""
-    _finish(_run(select, profile, jobs=jobs, fresh=fresh), as_json=as_json)
+    if host:
+        _probe_host(python or sys.executable, given=bool(select or profile), as_json=as_json)
+    else:
+        _finish(_run(select, profile, jobs=jobs, fresh=fresh), as_json=as_json)
+
+
+def _probe_host(python: str, *, given: bool, as_json: bool) -> None:
+    from envmatrix.host import probe_host
+
+    if given:
+        raise InputError(
+            "--host probes what an interpreter has, not cells",
+            where="--host",
+            next_step="leave SELECT and --profile out",
+        )
+    project = _project()
+    found = probe_host(python, project.probes)
+    if not found:
+        raise SurroundingsError(
+            "none of the frameworks is installed there",
+            where=python,
+            next_step="give the interpreter that has it with --python",
+        )
+    paths = [project.keep_host_evidence(one) for one in found]
+    if as_json:
+        _print_json({"schema": 1, "on_hosts": found})
+    else:
+        _print_table(found)
+        _print_failures(found)
+        for path in paths:
+            out.print(f"evidence: {_short(project, path)}", soft_wrap=True)
+    raise typer.Exit(exit_code(found))
 
 
 @app.command()
@@ -285,7 +323,7 @@ def report(
     chosen = _choose(project, select, profile)
     reports = [_evidence_now(project, cell) for cell in chosen]
     where = folder or project.store.root / "report"
-    _write_report(reports, where)
+    _write_report(reports, where, project.host_evidence())
     if readme:
         text = readme.read_text(encoding="utf-8")
         evidence = os.path.relpath(where / "cells", readme.parent)
@@ -450,19 +488,24 @@ def _evidence_now(project: Project, cell: Cell) -> dict[str, Any]:
     return evidence_of(project, cell, judgement)
 
 
-def _document(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _document(
+    reports: Sequence[dict[str, Any]], on_hosts: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
     from envmatrix.report import document
 
-    return document(reports, reports[0]["host"] if reports else {})
+    return document(reports, reports[0]["host"] if reports else {}, on_hosts)
 
 
-def _write_report(reports: Sequence[dict[str, Any]], where: Path) -> None:
+def _write_report(
+    reports: Sequence[dict[str, Any]], where: Path, on_hosts: Sequence[dict[str, Any]] = ()
+) -> None:
     from envmatrix.report import page
 
-    write_text(where / "report.json", to_text(_document(reports)))
-    write_text(where / "table.md", page(reports))
-    for found in reports:
-        write_text(where / "cells" / f"{found['id']}.json", to_text(found))
+    write_text(where / "report.json", to_text(_document(reports, on_hosts)))
+    write_text(where / "table.md", page(reports, on_hosts))
+    for folder, evidence in (("cells", reports), ("host", on_hosts)):
+        for found in evidence:
+            write_text(where / folder / f"{found['id']}.json", to_text(found))
 
 
 def _print_table(reports: Sequence[dict[str, Any]]) -> None:

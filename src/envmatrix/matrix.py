@@ -33,6 +33,9 @@ SCHEMA = 1
 MAX_CELLS = 20_000
 NAMED_AT_MOST = 12
 OWN_PYTHON = "own"
+STACKED = "+"
+"""Between framework and stack on the framework axis: torch+vision."""
+
 AXES = ("framework", "version", "python", "os", "accelerator", "arch")
 
 _OPERATORS = r"(===|==|<=|>=|<|>|!=|~=)"
@@ -207,6 +210,14 @@ class Rule(_Model):
     reason: Prose
 
 
+class Stack(_Model):
+    """Wheels beside a framework, for the cells it is declared on, with probes of their own."""
+
+    title: Prose
+    cells: Annotated[Sequence[Where], Field(min_length=1)]
+    requires: Annotated[Sequence[Requirement], Field(min_length=1)]
+
+
 class ProfileEntry(Where):
     """Cells of a profile: by axis, or all those of another profile."""
 
@@ -234,6 +245,7 @@ class Matrix(_Model):
     axes: Axes
     base: Base
     frameworks: Annotated[Mapping[Name, Framework], Field(min_length=1)]
+    stacks: Mapping[Word, Stack] = Field(default_factory=dict)
     rules: Sequence[Rule] = ()
     profiles: Annotated[
         Mapping[Name, Annotated[Sequence[ProfileEntry], Field(min_length=1)]], Field(min_length=1)
@@ -396,6 +408,9 @@ def _contradictions(matrix: Matrix) -> Iterator[_Problem]:
         for index, entry in enumerate(entries):
             yield from _bad_where(matrix, entry, ("profiles", name, index))
             yield from _bad_profile(matrix, name, entry, ("profiles", name, index, "profile"))
+    for name, stack in matrix.stacks.items():
+        for index, where in enumerate(stack.cells):
+            yield from _bad_where(matrix, where, ("stacks", name, "cells", index))
     yield from _too_large(matrix)
 
 
@@ -435,7 +450,10 @@ def _unknown_accelerators(matrix: Matrix) -> Iterator[_Problem]:
 
 def _bad_where(matrix: Matrix, where: Where, location: Location) -> Iterator[_Problem]:
     known: dict[str, list[str]] = {
-        "framework": list(matrix.frameworks),
+        "framework": [
+            *matrix.frameworks,
+            *(f"{name}{STACKED}{stack}" for name in matrix.frameworks for stack in matrix.stacks),
+        ],
         "version": [v for framework in matrix.frameworks.values() for v in framework.versions],
         "python": list(matrix.axes.python),
         "os": list(matrix.axes.os),

@@ -31,7 +31,7 @@ NOT_RUN = 77
 TAIL_LINES = 30
 _HEADER = re.compile(r"(?m)^# /// probe$\n(?P<body>(?:^#(?:| .*)$\n)+?)^# ///$")
 _FIELDS = {"name": str, "framework": str, "proves": str, "required": bool, "timeout": int}
-_OPTIONAL = {"needs": str}
+_OPTIONAL = {"needs": str, "stack": str}
 # Writes the probe where it can be read as a file (inspect.getsource works), and becomes it.
 _START = (
     "import os,sys;p='/tmp/'+sys.argv[1]+'.py';open(p,'w').write(sys.argv[2]);"
@@ -55,7 +55,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One probe file; `timeout` in seconds, `needs` is empty or "gpu"."""
+    """One probe file; `timeout` in seconds, `needs` is empty or "gpu".
+
+    One with a `stack` belongs to the cells with that stack only.
+    """
 
     name: str
     framework: str
@@ -64,6 +67,7 @@ class Probe:
     timeout: int
     source: str
     needs: str = ""
+    stack: str = ""
 
     @property
     def sha256(self) -> str:

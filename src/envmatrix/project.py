@@ -107,8 +107,12 @@ class Project:
         )
 
     def probes_of(self, cell: Cell) -> list[Probe]:
-        """The probes that belong to the framework of a cell."""
-        return [probe for probe in self.probes if probe.framework == cell.framework]
+        """The probes that belong to the framework of a cell, and to its stack."""
+        return [
+            probe
+            for probe in self.probes
+            if probe.framework == cell.family and probe.stack in ("", cell.stack)
+        ]
 
     def published(self) -> list[Cell]:
         """The cells whose folders and evidence are committed."""
@@ -253,6 +257,22 @@ class Project:
             if isinstance(data, dict) and data.get("schema") == 1:
                 return data
         return None
+
+    def host_evidence(self) -> list[dict[str, Any]]:
+        """Evidence of interpreters without a container: this machine's, and the published."""
+        found: dict[str, dict[str, Any]] = {}
+        for folder in (self.reports / "host", self.store.root / "host"):
+            for path in sorted(folder.glob("*.json")):
+                data = json.loads(path.read_text(encoding="utf-8"))
+                if data.get("schema") == 1 and data.get("kind") == "host":
+                    found[data["id"]] = data
+        return list(found.values())
+
+    def keep_host_evidence(self, evidence: Mapping[str, Any]) -> Path:
+        """Keep host evidence; return where."""
+        path = self.store.root / "host" / f"{evidence['id']}.json"
+        write_text(path, to_text(evidence))
+        return path
 
     def keep_evidence(self, report: Mapping[str, Any]) -> None:
         """Keep the evidence of a cell on this machine."""

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from packaging.utils import canonicalize_name
 
 from envmatrix.cells import Cell
-from envmatrix.matrix import Matrix
+from envmatrix.matrix import STACKED, Matrix
 
 if TYPE_CHECKING:  # a lock is only read here: rendering stays free of the network
     from envmatrix.lock import Lock
@@ -63,7 +63,7 @@ class Renderer:
             lock=lock,
             tag=cell_tag(cell),
             base_tag=base_tag(cell),
-            title=self._matrix.frameworks[cell.framework].title,
+            title=self._matrix.frameworks[cell.family].title,
             os=self._matrix.axes.os[cell.os],
         )
         return {
@@ -79,8 +79,8 @@ def base_tag(cell: Cell) -> str:
 
 
 def cell_tag(cell: Cell) -> str:
-    """Return the local name of the image of a cell."""
-    return f"{REPOSITORY}/cell:{cell.id}"
+    """Return the local name of the image of a cell; a tag cannot hold the plus of a stack."""
+    return f"{REPOSITORY}/cell:{cell.id.replace(STACKED, '_')}"
 
 
 def constraints(requires: Sequence[str], lock: Lock) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from statistics import median
 from typing import Any
 
 from envmatrix import __version__
@@ -22,15 +23,22 @@ TABLE_END = "<!-- envmatrix table: end -->"
 Report = Mapping[str, Any]
 
 
-def document(cells: Sequence[Report], host: Mapping[str, str]) -> dict[str, Any]:
-    """Return report.json: what it was made with, a count of verdicts, and each cell."""
+def document(
+    cells: Sequence[Report], host: Mapping[str, str], on_hosts: Sequence[Report] = ()
+) -> dict[str, Any]:
+    """Return report.json: what it was made with, a count of verdicts, and each cell.
+
+    Evidence of hosts stands apart: it counts for no cell.
+    """
     return {
         "schema": 1,
         "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "tool": f"envmatrix {__version__}",
         "host": dict(host),
         "summary": count(cells),
+        "drift": drift(cells),
         "cells": list(cells),
+        "on_hosts": list(on_hosts),
     }
 
 
@@ -104,14 +112,38 @@ def _escaped(text: str) -> str:
     return " ".join(text.split())
 
 
-def page(cells: Sequence[Report]) -> str:
-    """Return table.md: the counts, the day, and the table."""
+def drift(cells: Sequence[Report]) -> dict[str, dict[str, float]]:
+    """Return how far the final losses of each cell's models lie from those of its framework.
+
+    By cell id and probe: the final loss by the median over all cells, less one. The models are
+    seeded, so a difference is one of numerics, and a large one wants a look.
+    """
+    losses: dict[str, dict[str, float]] = {}
+    for cell in cells:
+        for probe in cell["probes"]:
+            if curve := probe.get("observed", {}).get("losses"):
+                losses.setdefault(probe["probe"], {})[cell["id"]] = float(curve[-1])
+    found: dict[str, dict[str, float]] = {}
+    for probe, finals in losses.items():
+        middle = median(finals.values())
+        for cell_id, final in finals.items():
+            found.setdefault(cell_id, {})[probe] = round(final / middle - 1, 4) if middle else 0.0
+    return found
+
+
+def page(cells: Sequence[Report], on_hosts: Sequence[Report] = ()) -> str:
+    """Return table.md: the counts, the day, the table, and apart from it that of hosts."""
     days = sorted({cell["generated_at"][:10] for cell in cells})
     when = f"Evidence from {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "") if days else ""
     return (
         f"# Compatibility table\n\n{summary(cells)}. {when}.\n\n{markdown(cells)}\n"
         "`works`: every required probe passed in the built image. A GPU that was not there "
         "is `not run`.\n"
+        + (
+            f"\n## On hosts, without a container\n\n{markdown(on_hosts, 'host')}"
+            if on_hosts
+            else ""
+        )
     )
 
 

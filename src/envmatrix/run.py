@@ -135,6 +135,7 @@ def run_cells(project: Project, cells: Sequence[Cell], options: Options, progres
     Raises:
         EnvmatrixError: the surroundings fail before any cell can be judged.
     """
+    project.probes  # noqa: B018  (a bad header is told before anything is built)
     resolutions = lock_cells(project, cells, progress, jobs=options.jobs)
     ahead = list(_locked(project, cells, resolutions))
     found = Run(())
