@@ -257,8 +257,9 @@ def _axis_matches(cell: Cell, axis: str, value: str) -> bool:
 def _nothing(selector: str, known: Sequence[str], profile: str | None) -> InputError:
     among = f" in the profile {profile}" if profile else ""
     part = selector and not _is_axis(selector) and any(selector in name for name in known)
+    hint = f'did you mean "*{selector}*"?' if part else nearest(selector, known)
+    if hint.startswith("known:") and not _is_axis(selector):
+        hint = "`envmatrix plan --profile all` lists every id"
     return InputError(
-        f"no cell{among} matches {selector!r}",
-        where=f"selector {selector}",
-        next_step=f'did you mean "*{selector}*"?' if part else nearest(selector, known),
+        f"no cell{among} matches {selector!r}", where=f"selector {selector}", next_step=hint
     )

@@ -564,6 +564,13 @@ def _print_story(cell: Cell, found: dict[str, Any]) -> None:
         + (f" ({found['base_origin']})" if found["base_origin"] else ""),
         markup=False,
     )
+    if serves := found.get("serves"):
+        out.print(
+            f"  serves:  NVIDIA driver {serves['driver']} and newer"
+            + (f"; GPUs: {', '.join(serves['generations'])}" if serves["generations"] else ""),
+            markup=False,
+            soft_wrap=True,
+        )
     for name, value in found["observed"].items():
         declared = found["declared"].get(name)
         note = "" if declared in (None, str(value)) else f"   declared: {declared}"

@@ -18,6 +18,7 @@ from envmatrix.cells import Cell
 from envmatrix.engine import Cancelled, Engine
 from envmatrix.errors import DiskError, EnvmatrixError
 from envmatrix.evidence import Judgement, Verdict, digest
+from envmatrix.gpu import generations
 from envmatrix.graph import Task, run_graph
 from envmatrix.lock import Lock, Problem, Resolution, Resolver
 from envmatrix.probe import Outcome, Probe, Result, judge_cell, merged_observations, run_probe
@@ -442,6 +443,7 @@ def evidence_of(
         **judgement.to_json(),
         "declared": _declared(project, cell),
         "observed": dict(merged_observations(results)),
+        "serves": _serves(project, cell, results),
         "lock": lock.sha256 if lock else None,
         "wheels": {wheel.name: wheel.version for wheel in lock.wheels} if lock else {},
         "base": cell.base_id,
@@ -454,6 +456,15 @@ def evidence_of(
         "probes": [result.to_json() for result in results],
         "log": str(logs.relative_to(project.root)) if logs.exists() else None,
     }
+
+
+def _serves(project: Project, cell: Cell, results: Sequence[Result]) -> dict[str, Any] | None:
+    """Return the lowest driver and the GPU generations that a CUDA build serves, GPU or not."""
+    accelerator = project.matrix.axes.accelerator[cell.accelerator]
+    if accelerator.cuda is None:
+        return None
+    architectures = merged_observations(results).get("architectures", [])
+    return {"driver": accelerator.driver, "generations": generations(architectures)}
 
 
 def host(engine: Engine | None) -> dict[str, str]:

@@ -79,7 +79,7 @@ def test_an_index_that_answers_and_has_no_wheel_is_a_proof(
 
 
 def test_an_index_that_refuses_is_no_proof(tmp_path: Path, wheels: Path, address: str) -> None:
-    """The resolver passes over it without a word where find-links has the name, and sees one wheel only."""
+    """Where find-links has the name, uv passes over such an index without a word."""
     judgement = resolve(tmp_path, wheels, address, index="/refused", python="3.12").judgement
 
     assert judgement is not None
