@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from envmatrix import __version__
 from envmatrix.cells import Cell, choose
@@ -518,7 +518,12 @@ def _print_table(reports: Sequence[dict[str, Any]]) -> None:
         for index, name in enumerate(HEADINGS)
         if name != "why" and any(fields[index] for fields in shown)
     ]
-    table = Table(*(HEADINGS[index] for index in used), box=None, pad_edge=False)
+    table = Table(
+        *(Column(HEADINGS[index], no_wrap=True) for index in used),
+        box=None,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for found, fields in zip(reports, shown, strict=True):
         styled = [fields[index] for index in used]
         styled[0] = f"[{_COLOURS[Verdict(found['verdict'])]}]{styled[0]}[/]"
