@@ -20,9 +20,9 @@ import time
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is asked from outside, and nothing waits for it
 
-import diffusers  # noqa: E402
-import torch  # noqa: E402
-from diffusers import DDPMScheduler, UNet2DModel  # noqa: E402
+import diffusers
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
 
 SEED = 0
 THREADS = 1

@@ -65,9 +65,7 @@ def main() -> None:
     model, images = build(), torch.randn(4, 1, SIDE, SIDE)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.onnx")
-        torch.onnx.export(
-            model, (images,), path, input_names=["images"], output_names=["scores"]
-        )
+        torch.onnx.export(model, (images,), path, input_names=["images"], output_names=["scores"])
         onnx.checker.check_model(path, full_check=True)
         exported = onnx.load(path)
         scores = infer(path, images)

@@ -21,9 +21,9 @@ import time
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is asked from outside, and nothing waits for it
 
-import torch  # noqa: E402
-import transformers  # noqa: E402
-from transformers import GPT2Config, GPT2LMHeadModel  # noqa: E402
+import torch
+import transformers
+from transformers import GPT2Config, GPT2LMHeadModel
 
 SEED = 0
 THREADS = 1

@@ -113,11 +113,12 @@ class Run:
     reports: Sequence[dict[str, Any]]
     built: int = 0
     probed: int = 0
+    failed: int = 0
 
     @property
     def said(self) -> str:
         """What was done, in a sentence."""
-        if not self.built and not self.probed:
+        if not self.built and not self.probed and not self.failed:
             return "nothing built, nothing probed: no input has changed"
         return f"{self.built} images built, {self.probed} probes run"
 
@@ -274,6 +275,7 @@ class _Work:
             (),
             built=sum(isinstance(result, Built) and not result.reused for result in done),
             probed=sum(result.ran for result in done if isinstance(result, Probed)),
+            failed=sum(isinstance(result, Judgement) for result in done),
         )
 
     def _base(self, cell: Cell) -> Task:
