@@ -73,7 +73,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, types, rendered Dockerfiles and shell scripts."""
+    """Check style, types, shell scripts, and that what is rendered is current and good."""
     install(session, "test", "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
@@ -81,6 +81,7 @@ def lint(session: nox.Session) -> None:
     session.run("shellcheck", *shell_scripts())
     dockerfiles = sorted(ROOT.glob("images/**/Dockerfile"))
     if dockerfiles:
+        session.run("envmatrix", "render", "--check")
         session.run("hadolint", *(str(path.relative_to(ROOT)) for path in dockerfiles))
 
 

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from rich.filesize import decimal
+
 from envmatrix import __version__
 from envmatrix.build import Builder, Built, Origin
 from envmatrix.cells import Cell
@@ -144,7 +146,7 @@ def run_cells(project: Project, cells: Sequence[Cell], options: Options, progres
     reports: dict[str, dict[str, Any]] = {}
     if ahead:
         with _building(project, options) as builder:
-            check_disk(project, builder, ahead)
+            check_disk(builder, ahead)
             work = _Work(project, builder, options, progress)
             reports, found = work.run(ahead)
     for cell in cells:
@@ -170,7 +172,7 @@ def _building(project: Project, options: Options) -> Iterator[Builder]:
         yield Builder(project, engine, wheelhouse, served, options.origin, options.fresh)
 
 
-def check_disk(project: Project, builder: Builder, cells: Sequence[Locked]) -> None:
+def check_disk(builder: Builder, cells: Sequence[Locked]) -> None:
     """Refuse a plan that cannot fit on the disk.
 
     Raises:
@@ -180,20 +182,20 @@ def check_disk(project: Project, builder: Builder, cells: Sequence[Locked]) -> N
     missing = {w.sha256: w.size for one in ahead for w in builder.wheelhouse.missing(one.lock)}
     images = sum(UNPACKED * one.lock.size for one in ahead)
     images += BASE_BYTES * len({one.cell.base_id for one in ahead})
-    _check_space([(project.root, sum(missing.values())), (builder.engine.root, images)])
+    _check_space([(builder.wheelhouse.root, sum(missing.values())), (builder.engine.root, images)])
 
 
 def _check_space(needs: Iterable[tuple[Path | None, float]]) -> None:
     by_device: dict[int, tuple[Path, float]] = {}
     for folder, size in needs:
-        if folder is not None:
+        if folder is not None and folder.exists():
             device = folder.stat().st_dev
             by_device[device] = (folder, by_device.get(device, (folder, 0.0))[1] + size)
     for folder, size in by_device.values():
         free = shutil.disk_usage(folder).free
         if size > free:
             raise DiskError(
-                f"this needs about {size / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB are free",
+                f"this needs about {decimal(int(size))} of disk and {decimal(free)} are free",
                 where=str(folder),
                 next_step="free some disk, or select fewer cells",
             )

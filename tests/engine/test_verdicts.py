@@ -96,15 +96,36 @@ def test_an_index_that_cannot_be_reached_leaves_the_cell_unknown(
     assert code == 3
 
 
-def test_without_an_engine_nothing_is_lost(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("address", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:9"])
+def test_without_an_engine_nothing_is_lost(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
     """One message with the next step, exit code 3, and the locks are kept."""
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    monkeypatch.setenv("DOCKER_HOST", address)
     done = folder.run("run", "--profile", "good")
 
     assert done.returncode == 3
     assert "no Docker engine answers" in done.stderr
     assert "Traceback" not in done.stderr
     assert list((folder.root / ".envmatrix/records/lock").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a disk that is too small")
+def test_a_plan_that_does_not_fit_is_refused_before_it_starts(folder: Folder) -> None:
+    """It says how much is needed and how much there is, and downloads nothing."""
+    wheelhouse = folder.root / ".envmatrix" / "wheelhouse"
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder.root / ".envmatrix")],
+        check=True,
+    )
+    try:
+        done = folder.run("run", "--profile", "good")
+
+        assert done.returncode == 3
+        assert "MB of disk" in done.stderr
+        assert not list(wheelhouse.glob("wheels/*"))
+    finally:
+        subprocess.run(["umount", str(folder.root / ".envmatrix")], check=True)
 
 
 @pytest.mark.parametrize("moment", ["build", "probe"])
