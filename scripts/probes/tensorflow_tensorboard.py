@@ -21,7 +21,8 @@ import time
 
 import tensorboard
 import tensorflow as tf
-from tensorboard import default, main as command, program
+from tensorboard import default, program
+from tensorboard import main as command
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 THREADS = 2
@@ -45,7 +46,7 @@ def write(folder: str, scalars: list[float]) -> None:
 
 def read(folder: str) -> list[tuple[int, float]]:
     """Read back the steps and the scalars, which TensorFlow 2 writes as tensors."""
-    accumulator = EventAccumulator(folder)
+    accumulator = EventAccumulator(folder, {"tensors": 0})  # 0 keeps all of them
     accumulator.Reload()
     assert TAG in accumulator.Tags()["tensors"], f"TensorBoard finds {accumulator.Tags()}"
     return [
