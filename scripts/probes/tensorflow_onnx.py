@@ -1,7 +1,7 @@
 # /// probe
 # name = "tensorflow-onnx"
 # framework = "tensorflow"
-# stack = "onnx"
+# stack = "tf2onnx"
 # proves = "A function converted to ONNX is valid, and ONNX Runtime computes what TensorFlow does."
 # required = true
 # timeout = 120

@@ -177,10 +177,9 @@ def lock(
         )
     else:
         locked = sum(judgement is None for judgement in judgements)
-        out.print(
-            f"{len(chosen)} cells: {locked} locked, "
-            + ", ".join(f"{number} {kind}" for kind, number in _kinds(judgements))
-        )
+        counts = [(locked, "locked"), *((number, kind) for kind, number in _kinds(judgements))]
+        named = ", ".join(f"{number} {what}" for number, what in counts)
+        out.print(f"{len(chosen)} cells: {named}")
         out.print(f"verdicts: {project.verdicts_path.relative_to(project.root)}", soft_wrap=True)
     if any(judgement and judgement.verdict is Verdict.UNKNOWN for judgement in judgements):
         err.print(

@@ -96,6 +96,11 @@ def write_text(path: Path, text: str) -> None:
         ) from error
 
 
+def names(folder: Path) -> frozenset[str]:
+    """Return the names of the JSON files of a folder, without their ending."""
+    return frozenset(path.stem for path in folder.glob("*.json"))
+
+
 def to_text(data: object) -> str:
     """Return `data` as the JSON text all records are kept in."""
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
@@ -118,6 +123,10 @@ class Store:
         except (OSError, ValueError, RecursionError):
             return None
         return data if isinstance(data, dict) else None
+
+    def keys(self, kind: str) -> frozenset[str]:
+        """Return the keys of all records of a kind, with one look at the disk."""
+        return names(self.root / "records" / kind)
 
     def put(self, kind: str, key: str, data: Mapping[str, Any]) -> None:
         """Keep a record, replacing an older one."""

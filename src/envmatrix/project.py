@@ -11,7 +11,7 @@ from typing import Any
 
 from envmatrix.cells import Cell, expand, in_profile
 from envmatrix.errors import InputError
-from envmatrix.evidence import Judgement, Store, Verdict, digest, to_text, write_text
+from envmatrix.evidence import Judgement, Store, Verdict, digest, names, to_text, write_text
 from envmatrix.lock import Lock, Problem, Resolution, parse_lock, recall
 from envmatrix.matrix import Matrix, load
 from envmatrix.probe import Probe, load_probes
@@ -30,7 +30,7 @@ class Project:
     matrix_path: Path
     extra_probes: tuple[Path, ...] = ()
 
-    @property
+    @cached_property
     def root(self) -> Path:
         """The folder of the matrix file; all else lies beneath it."""
         return self.matrix_path.parent
@@ -45,7 +45,7 @@ class Project:
         """What the resolver said of every cell, committed."""
         return self.images / "resolved.json"
 
-    @property
+    @cached_property
     def reports(self) -> Path:
         """The published evidence."""
         return self.root / "reports"
@@ -247,6 +247,11 @@ class Project:
         """Where the last evidence of a cell lies on this machine."""
         return self.store.root / "cells" / f"{cell_id}.json"
 
+    @cached_property
+    def _with_evidence(self) -> frozenset[str]:
+        """The cells that have evidence: thousands have none, and are not looked up one by one."""
+        return names(self.store.root / "cells") | names(self.reports / "cells")
+
     def evidence(self, cell: Cell) -> dict[str, Any] | None:
         """The last evidence of a cell: this machine's, or else the published."""
         for path in (self.report_path(cell.id), self.reports / "cells" / f"{cell.id}.json"):
@@ -282,7 +287,7 @@ class Project:
         """What is known of a cell, with nothing executed."""
         if cell.excluded:
             return Judgement(Verdict.IMPOSSIBLE, "rule", "rule", cell.excluded)
-        evidence = self.evidence(cell)
+        evidence = self.evidence(cell) if cell.id in self._with_evidence else None
         if evidence is not None:
             if evidence.get("fingerprint") == self.fingerprint(cell):
                 return Judgement.from_json(evidence)
@@ -294,9 +299,17 @@ class Project:
                 f"{evidence['generated_at'][:10]}",
                 "run it again",
             )
-        resolution = recall(self.store, self.problem(cell))
-        known = (resolution.judgement or LOCKED) if resolution else self.committed_verdict(cell)
+        known = self.committed_verdict(cell)
+        if known is None or known.kind == "blocked":
+            problem = self.problem(cell)
+            recorded = problem.key in self._recorded_locks
+            resolution = recall(self.store, problem) if recorded else None
+            known = (resolution.judgement or LOCKED) if resolution else known
         return known or NOT_ATTEMPTED
+
+    @cached_property
+    def _recorded_locks(self) -> frozenset[str]:
+        return self.store.keys("lock")
 
 
 LOCKED = Judgement(
