@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from envmatrix.errors import ToolError
-
-# What the base template would otherwise install; Dockerfile and bootstrap must agree.
-PACKAGES = ("ca-certificates", "python3", "python3-venv")
 
 
 def epoch(as_of: str) -> int:
@@ -19,8 +17,10 @@ def epoch(as_of: str) -> int:
     return int(datetime.fromisoformat(as_of).replace(tzinfo=UTC).timestamp())
 
 
-def make_root(suite: str, destination: Path, *, as_of: str, log: Path) -> None:
-    """Write the root filesystem of a suite to `destination`, a tar.
+def make_root(
+    suite: str, destination: Path, *, packages: Sequence[str], as_of: str, log: Path
+) -> None:
+    """Write the root filesystem of a suite, with `packages`, to `destination`, a tar.
 
     The same packages give the same bytes: SOURCE_DATE_EPOCH is the day the matrix names.
 
@@ -40,7 +40,7 @@ def make_root(suite: str, destination: Path, *, as_of: str, log: Path) -> None:
         program,
         "--variant=minbase",
         f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join(packages)}",
         # Lists expire after a week; a mirror that stands still longer is signed all the same.
         '--aptopt=Acquire::Check-Valid-Until "false"',
         suite,

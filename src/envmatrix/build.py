@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from envmatrix.bootstrap import PACKAGES, make_root
+from envmatrix.bootstrap import make_root
 from envmatrix.causes import SURROUNDINGS, classify
 from envmatrix.cells import Cell
 from envmatrix.engine import STEP_LABEL, BuildError, Engine, Image
@@ -25,7 +25,7 @@ from envmatrix.evidence import Judgement, Verdict, digest
 from envmatrix.lock import Lock
 from envmatrix.pip_settings import pip_settings
 from envmatrix.project import Project
-from envmatrix.render import REPOSITORY, Files, base_tag, cell_tag
+from envmatrix.render import REPOSITORY, Files, base_tag, cell_tag, packages
 from envmatrix.wheelhouse import Wheelhouse
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -112,7 +112,9 @@ class Builder:
         os = self.project.matrix.axes.os[cell.os]
         if origin is Origin.PULL:
             return digest("os", origin.value, os.image)
-        return digest("os", origin.value, os.bootstrap, self.project.matrix.resolve.as_of, PACKAGES)
+        return digest(
+            "os", origin.value, os.bootstrap, self.project.matrix.resolve.as_of, packages(os.python)
+        )
 
     def _make_os(self, cell: Cell, origin: Origin) -> Built:
         started = time.monotonic()
@@ -136,7 +138,8 @@ class Builder:
             raise EngineError(self._no_registry) from error
 
     def _bootstrap(self, cell: Cell) -> Image:
-        suite = self.project.matrix.axes.os[cell.os].bootstrap
+        system = self.project.matrix.axes.os[cell.os]
+        suite = system.bootstrap
         if suite is None:
             raise ToolError(f"{cell.os} cannot be bootstrapped: the matrix names no suite for it")
         tar = self.project.store.root / "bootstrap" / f"{suite}.tar"
@@ -144,6 +147,7 @@ class Builder:
             make_root(
                 suite,
                 tar,
+                packages=packages(system.python),
                 as_of=self.project.matrix.resolve.as_of,
                 log=self.project.store.log_path("os", cell.os),
             )

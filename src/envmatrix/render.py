@@ -21,6 +21,16 @@ if TYPE_CHECKING:  # a lock is only read here: rendering stays free of the netwo
 
 REPOSITORY = "envmatrix"
 
+
+def packages(python: str) -> tuple[str, ...]:
+    """Return the distribution packages of a base whose own Python is `python`.
+
+    Wheels that embed Python (torch-xla is one) need its shared library, which Debian packages
+    apart.
+    """
+    return ("ca-certificates", f"libpython{python}", "python3", "python3-venv")
+
+
 Files = Mapping[str, str]
 
 
@@ -48,6 +58,7 @@ class Renderer:
             base_id=cell.base_id,
             tag=base_tag(cell),
             os=self._matrix.axes.os[cell.os],
+            packages=packages(self._matrix.axes.os[cell.os].python),
             python=cell.python,
             own_python=cell.own_python,
             accelerator=accelerator,

@@ -98,11 +98,16 @@ def _why(cell: Report) -> str:
 
 def markdown(cells: Sequence[Report], evidence: str = "cells") -> str:
     """Return the table in Markdown; each framework names the file of its evidence."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + " --- |" * len(HEADINGS)]
+    rows = []
     for cell in cells:
         fields = [_escaped(field) for field in row(cell)]
         fields[1] = f"[{fields[1]}]({evidence}/{cell['id']}.json)"
-        lines.append("| " + " | ".join(fields) + " |")
+        rows.append(fields)
+    # Where every cell works there is no why to tell.
+    used = [index for index in range(len(HEADINGS)) if any(fields[index] for fields in rows)]
+    lines = ["| " + " | ".join(HEADINGS[index] for index in used) + " |"]
+    lines.append("|" + " --- |" * len(used))
+    lines += ["| " + " | ".join(fields[index] for index in used) + " |" for fields in rows]
     return "\n".join(lines) + "\n"
 
 
