@@ -82,6 +82,21 @@ FAILURES = (
         "accelerator",
     ),
     _known(
+        "companion-build",
+        # At the start of a line: torchao warns in similar words where all is well.
+        r"(?m)^OSError: Could not load this library: .*?(?P<library>[\w.-]+\.so)",
+        "{library} cannot be loaded: it was built for another build of the framework",
+        "install the companion library from the same index as the framework, for the same "
+        "accelerator",
+    ),
+    _known(
+        "protobuf-mismatch",
+        r"Protobuf Gencode/Runtime versions.*gencode (?P<gencode>[\d.]+\d) "
+        r"runtime (?P<runtime>[\d.]+\d)",
+        "a module made for protobuf {gencode} meets protobuf {runtime}",
+        "pin the release of it that was made for the protobuf of the framework",
+    ),
+    _known(
         "numpy-abi",
         r"A module that was compiled using NumPy 1\.x cannot be run in|"
         r"numpy\.dtype size changed|numpy\.core\.multiarray failed to import|"

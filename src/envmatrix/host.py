@@ -50,7 +50,7 @@ def run_on_host(python: str, probe: Probe) -> Result:
     """Run one probe in an interpreter, and judge it as in a container."""
     nonce = secrets.token_hex(8)
     with tempfile.TemporaryDirectory(prefix="envmatrix-host-") as folder:
-        source = Path(folder) / f"{probe.name.replace('-', '_')}.py"
+        source = Path(folder) / f"probe_{probe.name.replace('-', '_')}.py"
         source.write_text(probe.source, encoding="utf-8")
         return judge(probe, _run(python, source, probe.timeout, nonce), nonce)
 

@@ -32,9 +32,10 @@ TAIL_LINES = 30
 _HEADER = re.compile(r"(?m)^# /// probe$\n(?P<body>(?:^#(?:| .*)$\n)+?)^# ///$")
 _FIELDS = {"name": str, "framework": str, "proves": str, "required": bool, "timeout": int}
 _OPTIONAL = {"needs": str, "stack": str}
-# Writes the probe where it can be read as a file (inspect.getsource works), and becomes it.
+# Writes the probe where it can be read as a file (inspect.getsource works), and becomes it. Its
+# folder comes first on the module path, so the file gets a name that no module has.
 _START = (
-    "import os,sys;p='/tmp/'+sys.argv[1]+'.py';open(p,'w').write(sys.argv[2]);"
+    "import os,sys;p='/tmp/probe_'+sys.argv[1]+'.py';open(p,'w').write(sys.argv[2]);"
     "os.execv(sys.executable,[sys.executable,p])"
 )
 

@@ -40,6 +40,19 @@ SEEN = [
         "the operator torchvision::nms",
     ),
     (
+        "companion-build",
+        TRACE + "OSError: Could not load this library: /opt/venv/lib/python3.11/site-packages/"
+        "torchaudio/lib/_torchaudio.abi3.so\n",
+        "_torchaudio.abi3.so",
+    ),
+    (
+        "protobuf-mismatch",
+        TRACE + "google.protobuf.runtime_version.VersionError: Detected incompatible Protobuf "
+        "Gencode/Runtime versions when loading data_spec.proto: gencode 6.31.1 runtime 5.29.6. "
+        "Runtime version cannot be older than the linked gencode version.\n",
+        "6.31.1 meets protobuf 5.29.6",
+    ),
+    (
         "numpy-abi",
         "\nA module that was compiled using NumPy 1.x cannot be run in\nNumPy 2.4.1 as it may "
         "crash.\n" + TRACE + "AttributeError: _ARRAY_API not found\n",
