@@ -11,13 +11,22 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.text import Text
 
 QUIET_ABOVE = 20
 """A stage with more pieces of work than this is told in steps, where lines are plain."""
+
+
+class _Count(MofNCompleteColumn):
+    """How many are done; nothing for a single piece of work, whose end is not known."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
 
 
 class TerminalProgress:
@@ -29,7 +38,7 @@ class TerminalProgress:
             TextColumn("{task.fields[stage]:>6}"),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            _Count(),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -48,7 +57,7 @@ class TerminalProgress:
     def expect(self, stage: str, count: int) -> None:
         """Add a bar for a stage."""
         if count:
-            self._stages[stage] = self._live.add_task("all", total=count, stage=stage)
+            self._stages[stage] = self._live.add_task("", total=count, stage=stage)
 
     def started(self, stage: str, subject: str) -> None:
         """Show a piece of work, with a clock."""

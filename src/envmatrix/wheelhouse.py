@@ -80,6 +80,9 @@ class Wheelhouse:
             str(wanted),
             "--require-hashes",
             "--no-deps",
+            # The resolver has chosen. Upper bounds on Python, which it passes over as most of them
+            # are guesses, would make pip refuse its choice.
+            "--ignore-requires-python",
             "--only-binary",
             ":all:",
             "--no-cache-dir",
