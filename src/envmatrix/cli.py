@@ -38,7 +38,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Which framework, Python, accelerator and OS combinations really work.",
 )
-out = Console(highlight=False)
+# What is not a terminal has no width: lines are as long as a table needs.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
 
 Select = Annotated[
@@ -518,7 +519,11 @@ def _print_table(reports: Sequence[dict[str, Any]]) -> None:
         if name != "why" and any(fields[index] for fields in shown)
     ]
     table = Table(
-        *(Column(HEADINGS[index], no_wrap=True) for index in used),
+        # A narrow terminal breaks the longest column, and cuts none.
+        *(
+            Column(HEADINGS[index], no_wrap=HEADINGS[index] != "framework", overflow="fold")
+            for index in used
+        ),
         box=None,
         pad_edge=False,
         collapse_padding=True,
