@@ -77,7 +77,7 @@ class Builder:
     origin: Origin = Origin.AUTO
     fresh: bool = False
     _os_locks: dict[str, threading.Lock] = field(default_factory=dict)
-    _no_registry: str = ""
+    _no_registry: bool = False
 
     # --- the operating system
 
@@ -127,15 +127,16 @@ class Builder:
         reference = self.project.matrix.axes.os[cell.os].image
         if image := self.engine.image(reference):
             return image
+        unreachable = EngineError(f"no image registry can be reached to pull {reference}")
         if self._no_registry:
-            raise EngineError(self._no_registry)
+            raise unreachable
         try:
             return self.engine.pull(reference)
         except EngineError as error:
             if not classify(error.what, SURROUNDINGS):
                 raise
-            self._no_registry = f"no image registry can be reached to pull {reference}"
-            raise EngineError(self._no_registry) from error
+            self._no_registry = True
+            raise unreachable from error
 
     def _bootstrap(self, cell: Cell) -> Image:
         system = self.project.matrix.axes.os[cell.os]

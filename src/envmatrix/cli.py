@@ -98,6 +98,18 @@ def _choose(project: Project, select: Sequence[str] | None, profile: str | None)
     return choose(project.matrix, project.cells, select or (), profile)
 
 
+def _only(project: Project, selector: str) -> Cell:
+    """Return the one cell that a selector names."""
+    chosen = _choose(project, [selector], None)
+    if len(chosen) != 1:
+        raise InputError(
+            f"{selector!r} matches {len(chosen)} cells",
+            where="CELL",
+            next_step="give one cell id, such as " + chosen[0].id,
+        )
+    return chosen[0]
+
+
 def _print_json(data: object) -> None:
     sys.stdout.write(json.dumps(data, ensure_ascii=False, separators=(",", ":")) + "\n")
 
@@ -339,18 +351,12 @@ def report(
 def explain(cell: str, *, as_json: AsJson = False) -> None:
     """Tell the whole story of one cell."""
     project = _project()
-    chosen = _choose(project, [cell], None)
-    if len(chosen) != 1:
-        raise InputError(
-            f"{cell!r} matches {len(chosen)} cells",
-            where="CELL",
-            next_step="give one cell id, such as " + chosen[0].id,
-        )
-    found = _evidence_now(project, chosen[0])
+    one = _only(project, cell)
+    found = _evidence_now(project, one)
     if as_json:
         _print_json(found)
         return
-    _print_story(chosen[0], found)
+    _print_story(one, found)
 
 
 @app.command()
@@ -389,11 +395,7 @@ def shell(cell: str) -> None:
     from envmatrix.render import cell_tag
 
     project = _project()
-    chosen = _choose(project, [cell], None)
-    if len(chosen) != 1:
-        raise InputError(
-            f"{cell!r} matches {len(chosen)} cells", where="CELL", next_step="give one cell id"
-        )
+    one = _only(project, cell)
     try:
         os.execvp(  # noqa: S606
             "docker",
@@ -403,7 +405,7 @@ def shell(cell: str) -> None:
                 "--rm",
                 "--interactive",
                 "--tty",
-                cell_tag(chosen[0]),
+                cell_tag(one),
                 "bash",
             ],
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
@@ -29,7 +30,6 @@ from pydantic_core import ErrorDetails
 from envmatrix.errors import InputError
 from envmatrix.yamldoc import Document, Location, parse
 
-SCHEMA = 1
 MAX_CELLS = 20_000
 NAMED_AT_MOST = 12
 OWN_PYTHON = "own"
@@ -296,8 +296,6 @@ def version_matches(version: str, pattern: str) -> bool:
 
 
 def _glob_matches(value: str, pattern: str) -> bool:
-    from fnmatch import fnmatchcase  # noqa: PLC0415  (kept beside its only use)
-
     return fnmatchcase(value, pattern)
 
 
