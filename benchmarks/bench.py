@@ -1,10 +1,14 @@
-"""What the tool takes, measured from outside, written to RESULTS.md.
+"""What envmatrix takes, beside what a user would do instead; written to RESULTS.md.
 
-    python benchmarks/bench.py            the quick profile from an empty state and again, and plan
-    python benchmarks/bench.py --smoke    plan alone, nothing written: for CI
+    python benchmarks/bench.py                  every section; an hour and more on two cores
+    python benchmarks/bench.py quick lock       these sections
+    python benchmarks/bench.py --smoke          plan alone, nothing written: for CI
 
-Each command runs as a process of its own. Its own CPU time and peak memory are those of that
-process without the programs it starts (uv, pip, mmdebstrap); the engine is another process anyway.
+Each command runs as a process of its own. Own CPU time and peak memory are those of that process
+without the programs it starts (uv, pip, mmdebstrap); the engine is another process anyway.
+
+A section works in a copy of the checkout without any state but the downloaded wheels. The images
+it builds replace those of the same names.
 """
 
 from __future__ import annotations
@@ -20,12 +24,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import alternatives
+import yaml
+
+from envmatrix.cells import Cell, choose
+from envmatrix.engine import Engine, Limits
+from envmatrix.project import Project
+from envmatrix.render import cell_tag
+from envmatrix.run import default_jobs
+
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_name("RESULTS.md")
+FIGURES = Path(__file__).with_name("results.json")
 REPEATS = 5
 MEGABYTE = 1e6
 
@@ -55,15 +70,33 @@ class Taken:
     memory: float
 
 
-def measure(folder: Path, *arguments: str) -> Taken:
-    """Run envmatrix once in `folder`; anything but exit code 0 ends the benchmark."""
+@dataclass(frozen=True)
+class Row:
+    """One figure beside the most it may be; `note` says what it is made of."""
+
+    what: str
+    figure: float
+    target: float | None
+    unit: str = ""
+    note: str = ""
+
+    def __str__(self) -> str:
+        """Return the row of a Markdown table."""
+        unit = f" {self.unit}" if self.unit else ""
+        target = "" if self.target is None else f"{self.target:g}{unit}"
+        verdict = "" if self.target is None else "met" if self.figure <= self.target else "missed"
+        return f"| {self.what} | {self.figure:.3g}{unit} | {target} | {verdict} | {self.note} |"
+
+
+def measure(folder: Path, *arguments: str, allowed: Sequence[int] = (0,)) -> Taken:
+    """Run envmatrix once in `folder`; an exit code that is not allowed ends the benchmark."""
     with tempfile.NamedTemporaryFile("r") as report:
         command = [sys.executable, "-c", MEASURED, report.name, *arguments]
         started = time.monotonic()
         subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True)
         wall = time.monotonic() - started
         code, cpu, memory = json.load(report)
-    if code != 0:
+    if code not in allowed:
         raise SystemExit(f"envmatrix {' '.join(arguments)} ended with {code}")
     return Taken(wall, cpu, memory)
 
@@ -79,69 +112,263 @@ def median(folder: Path, *arguments: str) -> Taken:
     )
 
 
-def fresh_copy(folder: Path) -> Path:
-    """Copy what git tracks to a folder without any state."""
-    copy = folder / "envmatrix"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).exists():
-            shutil.copy2(ROOT / name, copy / name)
-    return copy
+def timed(work: Callable[[], object]) -> float:
+    """Return the seconds that some work takes."""
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
 
 
-@dataclass(frozen=True)
-class Row:
-    """One figure beside the most it may be, both in `unit`."""
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """Yield a copy of what git tracks, with the wheels of this checkout, and beside it room."""
+    with tempfile.TemporaryDirectory(prefix="envmatrix-bench-", dir=ROOT.parent) as folder:
+        copy = Path(folder, "envmatrix")
+        listed = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        for name in filter(None, listed.split("\0")):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / name).exists():
+                shutil.copy2(ROOT / name, copy / name)
+        wheels = ".envmatrix/wheelhouse/wheels"
+        if (ROOT / wheels).is_dir():
+            shutil.copytree(ROOT / wheels, copy / wheels, copy_function=os.link)
+        yield copy
 
-    what: str
-    figure: float
-    target: float
-    unit: str
 
-    def __str__(self) -> str:
-        """Return the row of a Markdown table."""
-        verdict = "met" if self.figure <= self.target else "missed"
-        figures = f"{self.figure:.3g} {self.unit} | {self.target:g} {self.unit}"
-        return f"| {self.what} | {figures} | {verdict} |"
+def at(folder: Path) -> Project:
+    """Return the project in a folder."""
+    return Project(folder / "matrix.yaml")
 
 
-def rows(*, smoke: bool) -> Iterator[Row]:
-    """Measure one figure after the other."""
-    plan = median(ROOT, "plan", "--profile", "all", "--json")
-    yield Row("`plan --profile all`", plan.wall, 1, "s")
-    memory = plan.memory
-    if not smoke:
-        with tempfile.TemporaryDirectory(prefix="envmatrix-bench-", dir=ROOT.parent) as folder:
-            copy = fresh_copy(Path(folder))
-            first = measure(copy, "run", "--profile", "quick", "--fresh")
-            again = median(copy, "run", "--profile", "quick")
-        yield Row("quick from an empty state", first.wall, 600, "s")
-        yield Row("the tool's own share of that", 100 * first.cpu / first.wall, 5, "%")
-        yield Row("quick again, nothing changed", again.wall, 5, "s")
-        memory = max(memory, first.memory, again.memory)
-    yield Row("peak memory of the tool", memory / MEGABYTE, 200, "MB")
+# --- sections --------------------------------------------------------------------------------
+
+
+def plan(folder: Path) -> Iterator[Row]:
+    """Nothing is executed."""
+    taken = median(folder, "plan", "--profile", "all", "--json")
+    yield Row("`plan --profile all`", taken.wall, 1, "s")
+    yield Row("peak memory of `plan --profile all`", taken.memory / MEGABYTE, 200, "MB")
+
+
+def quick(folder: Path) -> Iterator[Row]:
+    """The README's first command."""
+    first = measure(folder, "run", "--profile", "quick")
+    again = median(folder, "run", "--profile", "quick")
+    yield Row("quick from an empty state", first.wall, 600, "s", "wheels at hand")
+    yield Row("the tool's own share of that", 100 * first.cpu / first.wall, 5, "%")
+    yield Row("quick again, nothing changed", again.wall, 5, "s")
+    yield Row("peak memory of the tool", max(first.memory, again.memory) / MEGABYTE, 200, "MB")
+
+
+def lock(folder: Path) -> Iterator[Row]:
+    """Every declared cell resolved; exit code 3: an index that cannot be reached here."""
+    cold = measure(folder, "lock", "--profile", "all", allowed=(0, 3))
+    warm = [measure(folder, "lock", "--profile", "all", allowed=(0, 3)) for _ in range(3)]
+    fresh = measure(folder, "lock", "--profile", "all", "--fresh", allowed=(0, 3))
+    yield Row("`lock --profile all`, no record yet", cold.wall, None, "s")
+    yield Row("`lock --profile all`, warm", statistics.median(t.wall for t in warm), 60, "s")
+    yield Row("`lock --profile all --fresh`: uv's cache is all", fresh.wall, 60, "s")
+
+
+def cpu(folder: Path) -> Iterator[Row]:
+    """The cpu profile from an empty state, against a Dockerfile a cell and against bake."""
+    project = at(folder)
+    cells = choose(project.matrix, project.cells, (), "cpu")
+    with Engine.connect() as engine, alternatives.index(project) as url:
+        alternatives.prepare(project, engine, cells, folder.parent)
+        ours = measure(folder, "run", "--profile", "cpu")
+        again = median(folder, "run", "--profile", "cpu")
+        say(f"envmatrix {ours.wall:.0f} s")
+        place = folder.parent / "textbook"
+        built = timed(lambda: alternatives.textbook(project, cells, url, place))
+        probed = timed(lambda: alternatives.probe(project, engine, "textbook", cells, 1))
+        say(f"textbook {built:.0f} + {probed:.0f} s")
+        note = f"{ours.wall:.0f} s / {built:.0f} s built + {probed:.0f} s probed"
+        yield Row("cpu profile, by the textbook way", ours.wall / (built + probed), 0.4, "", note)
+        if alternatives.has_bake():
+            yield from against_bake(project, engine, cells, url, (ours, again))
+        yield Row("peak memory of the tool", ours.memory / MEGABYTE, 200, "MB")
+        yield from first_imports(engine, cells)
+        alternatives.remove(engine, ("textbook", "bake"))
+        yield from one_cell_added(folder, engine)
+
+
+def against_bake(
+    project: Project, engine: Engine, cells: Sequence[Cell], url: str, ours: tuple[Taken, Taken]
+) -> Iterator[Row]:
+    """Build with bake from an empty builder cache, and once more with nothing changed."""
+    alternatives.docker(["docker", "builder", "prune", "--force", "--all"], buildkit=True)
+    file = alternatives.bake_file(project, cells, url, project.root.parent / "bake")
+    built = timed(lambda: alternatives.bake(file))
+    jobs = default_jobs()
+    probed = timed(lambda: alternatives.probe(project, engine, "bake", cells, jobs))
+    again = timed(lambda: alternatives.bake(file))
+    say(f"bake {built:.0f} + {probed:.0f} s, again {again:.1f} s")
+    first, second = ours
+    note = f"{first.wall:.0f} s / {built:.0f} s built + {probed:.0f} s probed, {jobs} at a time"
+    yield Row("cpu profile, by bake with uv", first.wall / (built + probed), 1, "", note)
+    yield Row("nothing changed, cpu profile", second.wall, 1, "s", f"bake alone: {again:.2f} s")
+
+
+def first_imports(engine: Engine, cells: Sequence[Cell]) -> Iterator[Row]:
+    """Import each framework in read-only containers of either image, one after another."""
+    for family in dict.fromkeys(cell.family for cell in cells):
+        cell = next(cell for cell in reversed(cells) if cell.family == family)
+        ours = import_seconds(engine, cell_tag(cell), family)
+        theirs = import_seconds(engine, alternatives.tag("textbook", cell), family)
+        note = f"{ours:.2f} s / {theirs:.2f} s"
+        yield Row(f"first `import {family}`, by the textbook image", ours / theirs, None, "", note)
+        bare = import_seconds(engine, cell_tag(cell), family, bytecode=False)
+        note = f"{ours:.2f} s / {bare:.2f} s"
+        what = f"first `import {family}`, by the same without bytecode"
+        yield Row(what, ours / bare, None, "", note)
+
+
+def import_seconds(engine: Engine, image: str, family: str, *, bytecode: bool = True) -> float:
+    """Return the median of the seconds that the import takes, each in a new container."""
+    program = (
+        f"import time; s = time.perf_counter(); import {family}; print(time.perf_counter() - s)"
+    )
+    # With another prefix for bytecode there is none; writing it to no avail takes no time here.
+    environment = {} if bytecode else {"PYTHONPYCACHEPREFIX": "/nowhere"}
+    seconds = []
+    for _ in range(REPEATS):
+        ran = engine.run(
+            image,
+            ["python", "-c", program],
+            environment={"HOME": "/tmp", **environment},  # noqa: S108
+            limits=Limits(),
+        )
+        seconds.append(float(ran.stdout.splitlines()[-1]))
+    return statistics.median(seconds)
+
+
+def one_cell_added(folder: Path, engine: Engine) -> Iterator[Row]:
+    """Run the profile with one cell more; its own cost is what its build and its probes took."""
+    added = "tensorflow-2.19.1-py3.11-debian12-cpu"
+    measure(folder, "lock", added)
+    path = folder / "matrix.yaml"
+    matrix = yaml.safe_load(path.read_text(encoding="utf-8"))
+    where = {"framework": "tensorflow", "version": "2.19.1", "accelerator": "cpu"}
+    matrix["profiles"]["cpu"].append({**where, "os": "debian12", "python": "own"})
+    path.write_text(yaml.safe_dump(matrix, sort_keys=False), encoding="utf-8")
+    project = at(folder)
+    cells = choose(project.matrix, project.cells, (added,), None)
+    alternatives.prepare(project, engine, cells, folder.parent)
+    whole = measure(folder, "run", "--profile", "cpu").wall
+    evidence = json.loads((folder / f".envmatrix/cells/{added}.json").read_text(encoding="utf-8"))
+    own = evidence["seconds"]["build"] + evidence["seconds"]["probe"]
+    note = f"{whole:.0f} s / {own:.0f} s"
+    yield Row("one cell added, by its own cost", whole / own, 1.15, "", note)
+
+
+def cuda(folder: Path) -> Iterator[Row]:
+    """Three CUDA torch cells that share CUDA: bytes that the engine stores."""
+    project = at(folder)
+    selected = ("*torch*-2.13.0-py3.11-debian12-cu130",)
+    cells = choose(project.matrix, project.cells, selected, None)
+    with Engine.connect() as engine, alternatives.index(project) as url:
+        alternatives.prepare(project, engine, cells, folder.parent)
+        ours_wall = measure(folder, "build", *selected).wall
+        ours = stored(engine, [cell_tag(cell) for cell in cells])
+        place = folder.parent / "textbook"
+        wall = timed(lambda: alternatives.textbook(project, cells, url, place))
+        theirs = stored(engine, [alternatives.tag("textbook", cell) for cell in cells])
+        alternatives.remove(engine, ("textbook",))
+    note = f"{ours / 1e9:.2f} GB / {theirs / 1e9:.2f} GB, for {len(cells)} cells"
+    yield Row("bytes of three CUDA torch cells, by the textbook way", ours / theirs, 0.6, "", note)
+    note = f"{ours_wall:.0f} s / {wall:.0f} s, wheels at hand"
+    yield Row("time to build them, by the textbook way", ours_wall / wall, None, "", note)
+
+
+def stored(engine: Engine, names: Sequence[str]) -> int:
+    """Return the bytes of the layers of some images, each layer once."""
+    layers: dict[tuple[tuple[str, int], ...], int] = {}
+    for name in names:
+        history = engine.history(name)
+        for number, (_, size) in enumerate(history, 1):
+            layers[tuple(history[:number])] = size
+    return sum(layers.values())
+
+
+SECTIONS = {section.__name__: section for section in (plan, quick, lock, cpu, cuda)}
+
+
+# --- results ---------------------------------------------------------------------------------
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    sys.stderr.write(f"{text}\n")
+
+
+def machine() -> str:
+    """Say on what it was measured: nothing that names the machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    with Engine.connect() as engine:
+        version = engine.version
+    return (
+        f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}, "
+        f"Python {platform.python_version()}, Docker {version}"
+    )
+
+
+def keep(section: str, rows: Sequence[Row]) -> None:
+    """Put the rows of a section into the results, and write the page anew."""
+    found = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
+    found[section] = {
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "machine": machine(),
+        "rows": [vars(row) for row in rows],
+    }
+    FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    RESULTS.write_text(page(found), encoding="utf-8")
+
+
+def page(found: dict[str, dict[str, object]]) -> str:
+    """Return RESULTS.md."""
+    lines = ["# Results", "", "Written by `nox -s bench`; how: the head of bench.py.", ""]
+    lines += [f"Medians of {REPEATS} runs, save those from an empty state, which are one.", ""]
+    for section, work in SECTIONS.items():
+        if section not in found:
+            continue
+        one = found[section]
+        lines += [
+            f"## {section}",
+            "",
+            f"{work.__doc__} Measured on {one['date']}: {one['machine']}.",
+        ]
+        lines += ["", "| what | figure | at most | | |", "| --- | --- | --- | --- | --- |"]
+        lines += [str(Row(**row)) for row in one["rows"]]  # type: ignore[attr-defined]
+        lines += [""]
+    return "\n".join(lines) + NOTES
+
+
+NOTES = """\
+"By" is a ratio: envmatrix divided by the other. The textbook way is a Dockerfile a cell (apt's
+Python, a virtual environment, pip install of the same lock), built one after another, then the
+same probes one after another. Bake builds side by side with cache mounts and uv. Both start from
+images of the operating systems that are there already, while envmatrix makes its own within its
+time; all three take their wheels from the same server on loopback.
+"""
 
 
 def main() -> None:
     """Measure, print, and write the results unless it is only a smoke test."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("sections", nargs="*", choices=[*SECTIONS, []], metavar="SECTION")
     arguments.add_argument("--smoke", action="store_true", help="plan alone, nothing written")
-    smoke = arguments.parse_args().smoke
-    heading = "| what | figure | at most | |\n| --- | --- | --- | --- |"
-    table = "\n".join([heading, *(str(row) for row in rows(smoke=smoke))])
-    print(table)
-    if not smoke:
-        RESULTS.write_text(
-            f"# Results\n\nWritten by `nox -s bench` on {dt.datetime.now(dt.UTC).date()}: "
-            f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, "
-            f"Python {platform.python_version()}. Medians of {REPEATS} runs, save the run from an "
-            f"empty state, which is one.\n\n{table}\n\nThe own share is the CPU time of the "
-            "tool itself by the wall time of the run.\n",
-            encoding="utf-8",
-        )
+    given = arguments.parse_args()
+    for section in ["plan"] if given.smoke else given.sections or SECTIONS:
+        with workplace() as folder:
+            rows = []
+            for row in SECTIONS[section](folder):
+                print(row, flush=True)
+                rows.append(row)
+        if not given.smoke:
+            keep(section, rows)
 
 
 if __name__ == "__main__":

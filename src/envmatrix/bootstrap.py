@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from envmatrix.errors import ToolError
 
-
-def epoch(as_of: str) -> int:
-    """Return the day `as_of` (YYYY-MM-DD) as SOURCE_DATE_EPOCH."""
-    return int(datetime.fromisoformat(as_of).replace(tzinfo=UTC).timestamp())
+_SHOW_PACKAGES = (
+    r"dpkg-query --show --showformat '\${binary:Package}=\${Version}\n'"
+    " | xargs apt-cache show > /packages"
+)
+_FIELDS = ("Package", "Version", "Architecture", "SHA256")
+_FIELD = re.compile(rf"^({'|'.join(_FIELDS)}): (\S+)$", re.MULTILINE)
 
 
 def make_root(
-    suite: str, destination: Path, *, packages: Sequence[str], as_of: str, log: Path
-) -> None:
+    suite: str, destination: Path, *, packages: Sequence[str], epoch: int, log: Path
+) -> list[str]:
     """Write the root filesystem of a suite, with `packages`, to `destination`, a tar.
 
-    The same packages give the same bytes: SOURCE_DATE_EPOCH is the day the matrix names.
+    The same packages give the same bytes, `epoch` being the time of all that is made. Returns
+    every package that is in it, as `name version architecture sha256`, by name.
 
     Raises:
         ToolError: mmdebstrap is missing, or failed.
@@ -36,6 +40,7 @@ def make_root(
     destination.parent.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     partial = destination.with_suffix(".partial.tar")
+    held = destination.with_suffix(".packages")
     command = [
         program,
         "--variant=minbase",
@@ -43,10 +48,14 @@ def make_root(
         f"--include={','.join(packages)}",
         # Lists expire after a week; a mirror that stands still longer is signed all the same.
         '--aptopt=Acquire::Check-Valid-Until "false"',
+        # While apt still has its lists: what is installed, with the hash of its .deb.
+        f'--customize-hook=chroot "$1" sh -c "{_SHOW_PACKAGES}"',
+        f"--customize-hook=download /packages {shlex.quote(str(held))}",
+        '--customize-hook=rm "$1/packages"',
         suite,
         str(partial),
     ]
-    environment = os.environ | {"SOURCE_DATE_EPOCH": str(epoch(as_of))}
+    environment = os.environ | {"SOURCE_DATE_EPOCH": str(epoch)}
     with log.open("w", encoding="utf-8") as file:
         result = subprocess.run(
             command,
@@ -65,3 +74,15 @@ def make_root(
             next_step="check that the distribution's mirror can be reached",
         )
     partial.replace(destination)
+    try:
+        return sorted(set(_listed(held.read_text(encoding="utf-8"))))
+    finally:
+        held.unlink()
+
+
+def _listed(shown: str) -> Iterator[str]:
+    """Yield a line for each paragraph of what `apt-cache show` printed."""
+    for paragraph in shown.split("\n\n"):
+        fields = dict(_FIELD.findall(paragraph))
+        if fields:
+            yield " ".join(fields[name] for name in _FIELDS)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from envmatrix.bootstrap import make_root
 from envmatrix.causes import SURROUNDINGS, classify
@@ -26,7 +28,7 @@ from envmatrix.lock import Lock
 from envmatrix.pip_settings import pip_settings
 from envmatrix.project import Project
 from envmatrix.render import REPOSITORY, Files, base_tag, cell_tag, packages
-from envmatrix.wheelhouse import Wheelhouse
+from envmatrix.wheelhouse import HOST, INDEX, Wheelhouse
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -66,14 +68,38 @@ class Built:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How an image comes about: from which files, on what, with which wheels."""
+
+    step: str
+    name: str
+    tag: str
+    files: Files
+    below: Built
+    argument: str
+    lock: Lock
+    fetch: Callable[[], None] = lambda: None
+
+    @property
+    def key(self) -> str:
+        """The hash of all that goes into it."""
+        return _key(self.files, self.below)
+
+
 @dataclass
 class Builder:
-    """Builds with one engine and one wheelhouse; `served` is the wheelhouse's address."""
+    """Builds with one engine and one wheelhouse.
+
+    `served` is the address that a local engine finds the wheelhouse at; `tell` gets what a user
+    should know whatever else is not shown.
+    """
 
     project: Project
     engine: Engine
     wheelhouse: Wheelhouse
-    served: str
+    served: str | None
+    tell: Callable[[str], None]
     origin: Origin = Origin.AUTO
     fresh: bool = False
     _os_locks: dict[str, threading.Lock] = field(default_factory=dict)
@@ -113,12 +139,12 @@ class Builder:
         if origin is Origin.PULL:
             return digest("os", origin.value, os.image)
         return digest(
-            "os", origin.value, os.bootstrap, self.project.matrix.resolve.as_of, packages(os.python)
+            "os", origin.value, os.bootstrap, self.project.matrix.resolve.epoch, packages(os.python)
         )
 
     def _make_os(self, cell: Cell, origin: Origin) -> Built:
         started = time.monotonic()
-        image = self._pull(cell) if origin is Origin.PULL else self._bootstrap(cell)
+        image = self._pull(cell) if origin is Origin.PULL else self.bootstrap(cell, cell.os)
         built = Built(image, round(time.monotonic() - started, 1), origin.value, reused=False)
         self.project.store.put("os", self._os_key(cell, origin), built.to_json())
         return built
@@ -138,28 +164,77 @@ class Builder:
             self._no_registry = True
             raise unreachable from error
 
-    def _bootstrap(self, cell: Cell) -> Image:
+    def bootstrap(self, cell: Cell, tag: str) -> Image:
+        """Make the operating system of a cell from its packages, and keep the list of them."""
         system = self.project.matrix.axes.os[cell.os]
         suite = system.bootstrap
         if suite is None:
             raise ToolError(f"{cell.os} cannot be bootstrapped: the matrix names no suite for it")
         tar = self.project.store.root / "bootstrap" / f"{suite}.tar"
         try:
-            make_root(
+            held = make_root(
                 suite,
                 tar,
                 packages=packages(system.python),
-                as_of=self.project.matrix.resolve.as_of,
+                epoch=self.project.matrix.resolve.epoch,
                 log=self.project.store.log_path("os", cell.os),
             )
-            return self.engine.import_tar(tar, f"{REPOSITORY}/os", cell.os)
+            image = self.engine.import_tar(tar, f"{REPOSITORY}/os", tag)
         finally:
             tar.unlink(missing_ok=True)
+        self.project.keep_packages(image.layers[0], held)
+        if drift := self.project.packages_drift(cell.os, held):
+            self.tell(f"{cell.os} is not what was published: {drift}")
+        return image
 
     # --- base and cell
 
     def base(self, cell: Cell) -> Built | Judgement:
         """Build the base that a cell stands on."""
+        recipe = self._base_recipe(cell)
+        return recipe if isinstance(recipe, Judgement) else self._build(recipe)
+
+    def layer(self, cell: Cell, lock: Lock, base: Built, count: int) -> Built | Judgement:
+        """Build the first `count` steps of a cell, which other cells begin with too.
+
+        It carries a name until `drop_layer`, so that it stays whatever becomes of those cells.
+        """
+        return self._build(self._layer_recipe(cell, lock, base, count))
+
+    def drop_layer(self, cell: Cell, lock: Lock, base: Built, count: int) -> None:
+        """Take the name from a layer: what no image stands on is removed then."""
+        self.engine.remove_image(self._layer_recipe(cell, lock, base, count).tag)
+
+    def cell(self, cell: Cell, lock: Lock, base: Built) -> Built | Judgement:
+        """Build the image of a cell on its base."""
+        return self._build(self._cell_recipe(cell, lock, base))
+
+    def rebuild_base(self, cell: Cell) -> tuple[Built, Image] | Judgement:
+        """Return a base and its twin, built from nothing beside it.
+
+        The twin has no name; it is the caller's to remove.
+        """
+        recipe = self._base_recipe(cell)
+        return recipe if isinstance(recipe, Judgement) else self._twins(recipe)
+
+    def rebuild_cell(self, cell: Cell, lock: Lock) -> tuple[Built, Image] | Judgement:
+        """Return the image of a cell and its twin, as `rebuild_base`."""
+        base = self.base(cell)
+        if isinstance(base, Judgement):
+            return base
+        return self._twins(self._cell_recipe(cell, lock, base))
+
+    def _twins(self, recipe: Recipe) -> tuple[Built, Image] | Judgement:
+        built = self._build(recipe)
+        if isinstance(built, Judgement):
+            return built
+        log = self.project.store.log_path("verify", recipe.name)
+        try:
+            return built, self._image(recipe, log, tag=None, fresh=True)
+        except BuildError as error:
+            return self._judge_failure(recipe.step, str(error), log)
+
+    def _base_recipe(self, cell: Cell) -> Recipe | Judgement:
         resolution = self.project.base_resolution(cell)
         if resolution is None or resolution.lock is None:
             said = resolution.judgement if resolution else None
@@ -167,31 +242,26 @@ class Builder:
         os = self.os(cell)
         if isinstance(os, Judgement):
             return os
-        files = self.project.renderer.base(cell, resolution.lock)
-        system = self.project.matrix.axes.os[cell.os]
-        return self._build(
+        return Recipe(
             "base",
             cell.base_id,
-            files,
+            base_tag(cell),
+            self.project.renderer.base(cell, resolution.lock),
             os,
-            tag=base_tag(cell),
-            arguments={
-                "OS_IMAGE": os.image.id,
-                **self._pip_arguments(resolution.lock, system.python, system.glibc, cell.arch),
-            },
+            "OS_IMAGE",
+            resolution.lock,
+            partial(self._fetch_base, cell, resolution.lock),
         )
 
-    def cell(self, cell: Cell, lock: Lock, base: Built) -> Built | Judgement:
-        """Build the image of a cell on its base."""
+    def _layer_recipe(self, cell: Cell, lock: Lock, base: Built, count: int) -> Recipe:
+        steps = self.project.steps(cell, lock)[:count]
+        files = self.project.renderer.beginning(cell, lock, steps)
+        name = digest(cell.base_id, [wheel.sha256 for step in steps for wheel in step])[:12]
+        return Recipe("layer", name, f"{REPOSITORY}/layer:{name}", files, base, "BASE", lock)
+
+    def _cell_recipe(self, cell: Cell, lock: Lock, base: Built) -> Recipe:
         files = self.project.cell_files(cell, lock)
-        return self._build(
-            "build",
-            cell.id,
-            files,
-            base,
-            tag=cell_tag(cell),
-            arguments={"BASE": base.image.id, **self._uv_arguments(lock)},
-        )
+        return Recipe("build", cell.id, cell_tag(cell), files, base, "BASE", lock)
 
     def fetch(self, cell: Cell, lock: Lock) -> int:
         """Bring the wheels of a cell into the wheelhouse; return the bytes downloaded.
@@ -219,45 +289,43 @@ class Builder:
                 return self._recorded("build", _key(files, base)) is not None
         return False
 
-    def _build(
-        self,
-        step: str,
-        name: str,
-        files: Files,
-        below: Built,
-        *,
-        tag: str,
-        arguments: Mapping[str, str],
-    ) -> Built | Judgement:
-        key = _key(files, below)
-        if built := self._recorded(step, key):
+    def _build(self, recipe: Recipe) -> Built | Judgement:
+        if built := self._recorded(recipe.step, recipe.key):
             return built
-        log = self.project.store.log_path(step, name)
-        replaced = self.engine.image(tag)
+        log = self.project.store.log_path(recipe.step, recipe.name)
+        replaced = self.engine.image(recipe.tag)
         started = time.monotonic()
-        with _logging(log) as write:
-            try:
-                image = self.engine.build(
-                    files,
-                    tag=tag,
-                    arguments=arguments,
-                    log=write,
-                    labels={STEP_LABEL: step},
-                    fresh=self.fresh,
-                )
-            except BuildError as error:
-                return self._judge_failure(step, str(error), log)
+        try:
+            image = self._image(recipe, log, tag=recipe.tag, fresh=self.fresh)
+        except BuildError as error:
+            return self._judge_failure(recipe.step, str(error), log)
         built = Built(
             image,
             round(time.monotonic() - started, 1),
-            below.origin,
+            recipe.below.origin,
             reused=False,
             log=str(log.relative_to(self.project.root)),
         )
-        self.project.store.put(step, key, built.to_json())
+        self.project.store.put(recipe.step, recipe.key, built.to_json())
         if replaced and replaced.id != image.id:
             self.engine.remove_image(replaced.id)
         return built
+
+    def _image(self, recipe: Recipe, log: Path, *, tag: str | None, fresh: bool) -> Image:
+        recipe.fetch()
+        if self.engine.is_local:
+            # Only now: to check the hashes of wheels takes as long as to read them.
+            self.wheelhouse.check(recipe.lock)
+        with _logging(log) as write:
+            return self.engine.build(
+                recipe.files,
+                tag=tag,
+                arguments={recipe.argument: recipe.below.image.id, **self._index(recipe)},
+                hosts={HOST: self.served} if self.served else {},
+                log=write,
+                labels={STEP_LABEL: recipe.step},
+                fresh=fresh,
+            )
 
     def _judge_failure(self, step: str, said: str, log: Path) -> Judgement:
         output = log.read_text(encoding="utf-8", errors="replace")
@@ -288,21 +356,30 @@ class Builder:
 
     # --- where wheels come from
 
-    def _pip_arguments(self, lock: Lock, python: str, glibc: str, arch: str) -> dict[str, str]:
+    def _fetch_base(self, cell: Cell, lock: Lock) -> None:
         if self.engine.is_local:
-            self.wheelhouse.fetch(lock, python=python, glibc=glibc, arch=arch, index=None)
-            return {"PIP_INDEX_URL": f"{self.served}/{self.wheelhouse.view(lock)}"}
-        return {"PIP_INDEX_URL": pip_settings().index_url} if pip_settings().index_url else {}
+            os = self.project.matrix.axes.os[cell.os]
+            self.wheelhouse.fetch(
+                lock, python=os.python, glibc=os.glibc, arch=cell.arch, index=None
+            )
 
-    def _uv_arguments(self, lock: Lock) -> dict[str, str]:
-        """Return the build arguments: the wheelhouse, or for a remote engine the index itself."""
-        if self.engine.is_local:
-            return {
-                "UV_DEFAULT_INDEX": f"{self.served}/{self.wheelhouse.view(lock)}",
-                "UV_INDEX": "",
-            }
-        settings = pip_settings()
-        return {"UV_DEFAULT_INDEX": settings.index_url} if settings.index_url else {}
+    def _index(self, recipe: Recipe) -> dict[str, str]:
+        """Where pip or uv find wheels: the wheelhouse, or for a remote engine the index itself.
+
+        The same in every run: what a build is told stands in the history of the image.
+        """
+        url = INDEX if self.served else pip_settings().index_url
+        if not url:
+            return {}
+        if urlsplit(url).password:
+            raise EngineError(
+                "the index of your pip settings has a password in its address, which a build on an "
+                "engine elsewhere would write into the history of the image",
+                next_step="use an engine on this machine, or an index that needs no password",
+            )
+        if recipe.step == "base":
+            return {"PIP_INDEX_URL": url} | ({"PIP_TRUSTED_HOST": HOST} if self.served else {})
+        return {"UV_DEFAULT_INDEX": url} | ({"UV_INDEX": ""} if self.served else {})
 
 
 def _key(files: Files, below: Built) -> str:

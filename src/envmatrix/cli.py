@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -16,13 +16,18 @@ from rich.table import Column, Table
 from envmatrix import __version__
 from envmatrix.cells import Cell, choose
 from envmatrix.errors import EnvmatrixError, InputError, SurroundingsError
-from envmatrix.evidence import Judgement, Verdict, to_text, write_text
+from envmatrix.evidence import Judgement, Reproducible, Verdict, to_text, write_text
 from envmatrix.matrix import json_schema
 from envmatrix.project import Project
 
 if TYPE_CHECKING:
     from envmatrix.lock import Resolution
-    from envmatrix.run import Run
+    from envmatrix.run import Options, Progress, Run
+
+NAMED = 4
+"""The wheels of a group that are named; the others are counted."""
+
+Done = TypeVar("Done")
 
 # Commands import what talks to the engine or renders when they run: `plan` needs neither, and
 # has a second.
@@ -118,12 +123,23 @@ def _print_json(data: object) -> None:
 
 
 @app.command()
-def plan(select: Select = None, profile: Profile = None, *, as_json: AsJson = False) -> None:
+def plan(
+    select: Select = None,
+    profile: Profile = None,
+    *,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Show which layers the cells install, and share.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show every cell and what is known of it. Nothing is executed."""
     from envmatrix.report import MARKS
 
     project = _project()
     chosen = _choose(project, select, profile)
+    if layers:
+        _print_layers(project, chosen, as_json=as_json)
+        return
     known = [(cell, project.judgement(cell)) for cell in chosen]
     if as_json:
         _print_json(
@@ -311,10 +327,15 @@ def run(
     jobs: Jobs = None,
     fresh: Fresh = False,
     base: BaseOrigin = "auto",
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Remove each image once its evidence is taken."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Lock, build, probe and report: all stages in order."""
-    _finish(_run(select, profile, jobs=jobs, fresh=fresh, base=base), as_json=as_json)
+    done = _run(select, profile, jobs=jobs, fresh=fresh, base=base, prune=prune)
+    _finish(done, as_json=as_json)
 
 
 @app.command()
@@ -345,6 +366,30 @@ def report(
     else:
         _print_table(reports)
         out.print(f"written to {_short(project, where)}/", soft_wrap=True)
+
+
+@app.command()
+def verify(
+    select: Select = None,
+    profile: Profile = None,
+    *,
+    jobs: Jobs = None,
+    base: BaseOrigin = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild cells from nothing beside their images, and compare layer by layer."""
+    from envmatrix.verify import verify_cells
+
+    reports = _at_work(verify_cells, select, profile, base, jobs=jobs)
+    if as_json:
+        _print_json(_document(reports))
+    else:
+        _print_verified(reports)
+    found = {report["reproducible"] for report in reports}
+    if Reproducible.DIFFERS in found:
+        raise typer.Exit(1)
+    if Reproducible.NOT_CHECKED in found:
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -434,21 +479,37 @@ def _run(
     fresh: bool,
     base: str = "auto",
     probing: bool = True,
+    prune: bool = False,
 ) -> Run:
+    from envmatrix.run import run_cells
+
+    return _at_work(
+        run_cells, select, profile, base, jobs=jobs, fresh=fresh, probing=probing, prune=prune
+    )
+
+
+def _at_work(
+    work: Callable[[Project, Sequence[Cell], Options, Progress], Done],
+    select: Sequence[str] | None,
+    profile: str | None,
+    base: str,
+    **chosen: Any,  # noqa: ANN401  (the fields of Options)
+) -> Done:
+    """Do something that changes the state, alone in it, with its progress shown."""
     from envmatrix.build import Origin
     from envmatrix.progress import make_progress
-    from envmatrix.run import Options, run_cells
+    from envmatrix.run import Options
 
     if base not in list(Origin):
         raise InputError(
             f"--base {base} is not known", where="--base", next_step="give auto, pull or bootstrap"
         )
     project = _project()
-    chosen = _choose(project, select, profile)
-    options = Options(jobs=jobs, fresh=fresh, origin=Origin(base), probing=probing)
+    cells = _choose(project, select, profile)
+    options = Options(origin=Origin(base), **chosen)
     try:
         with project.store.exclusive(), make_progress(err) as progress:
-            return run_cells(project, chosen, options, progress)
+            return work(project, cells, options, progress)
     except KeyboardInterrupt:
         err.print("stopped; what was done is kept")
         raise typer.Exit(INTERRUPTED) from None
@@ -556,6 +617,76 @@ def _print_failures(reports: Sequence[dict[str, Any]]) -> None:
             out.print(f"  log:    {found['log']}", markup=False, soft_wrap=True)
 
 
+def _print_layers(project: Project, cells: Sequence[Cell], *, as_json: bool) -> None:
+    """Print the groups of wheels that cells on a base share, and the steps of each cell."""
+    bases: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        base = bases.setdefault(
+            cell.base_id,
+            {
+                "base": cell.base_id,
+                "groups": [group.to_json() for group in project.groups.get(cell.base_id, ())],
+                "cells": [],
+            },
+        )
+        resolution = project.cell_resolution(cell)
+        if resolution and resolution.lock:
+            steps = [
+                {"wheels": [wheel.name for wheel in step], "bytes": sum(w.size for w in step)}
+                for step in project.steps(cell, resolution.lock)
+            ]
+            base["cells"].append({"id": cell.id, "steps": steps})
+    known = [base for base in bases.values() if base["cells"]]
+    if as_json:
+        _print_json({"schema": 1, "bases": known})
+        return
+    for base in known:
+        out.print(base["base"])
+        for group in base["groups"]:
+            _print_group(group, 1)
+        for cell_steps in base["cells"]:
+            sizes = " + ".join(
+                f"{step['bytes'] / 1e6:.0f} ({len(step['wheels'])})" for step in cell_steps["steps"]
+            )
+            out.print(f"  {cell_steps['id']}: {sizes}", soft_wrap=True)
+    out.print(
+        "Wheels in MB, and how many, for each step from the base up. Steps that are equal so far "
+        "are one layer.\nCells without a lock are left out. What is shared follows from the "
+        "committed locks of the published profile.",
+        soft_wrap=True,
+    )
+
+
+def _print_group(group: Mapping[str, Any], depth: int) -> None:
+    names = group["wheels"]
+    more = len(names) - NAMED
+    shown = ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    megabytes, cells = group["bytes"] / 1e6, group["cells"]
+    out.print(
+        f"{'  ' * depth}{megabytes:.0f} MB shared by {cells} cells, "
+        f"saves {megabytes * (cells - 1):.0f} MB: {shown}",
+        soft_wrap=True,
+    )
+    for above in group["above"]:
+        _print_group(above, depth + 1)
+
+
+def _print_verified(reports: Sequence[dict[str, Any]]) -> None:
+    for found in reports:
+        out.print(
+            f"{found['reproducible']:<12}{found['id']}  {len(found['layers'])} layers",
+            markup=False,
+            soft_wrap=True,
+        )
+        for one in found["differences"]:
+            out.print(f"  {one['path']}: {one['what']}", markup=False, soft_wrap=True)
+            out.print(f"      {one['cause']}", markup=False, soft_wrap=True)
+        for note in found["verify_notes"]:
+            out.print(f"  note: {note}", markup=False, soft_wrap=True)
+        if not found["layers"]:
+            out.print(f"  there is no image: {found['cause']}", markup=False, soft_wrap=True)
+
+
 def _print_story(cell: Cell, found: dict[str, Any]) -> None:
     out.print(f"{cell.id}: {found['verdict']}", style=_COLOURS[Verdict(found["verdict"])])
     for name in ("stage", "class", "cause", "remedy"):
@@ -597,6 +728,11 @@ def _print_story(cell: Cell, found: dict[str, Any]) -> None:
         out.print(
             f"  built:   {found['generated_at'][:10]}, {found['size'] / 1e9:.1f} GB, "
             f"{len(found['layers'])} layers",
+            markup=False,
+        )
+        out.print(
+            f"  rebuilt: {found['reproducible']}"
+            + (f", {found['verified_at']}" if found["verified_at"] else ""),
             markup=False,
         )
     if found["log"]:

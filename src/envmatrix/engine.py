@@ -8,17 +8,19 @@ labels, and only what carries them is removed.
 from __future__ import annotations
 
 import io
+import json
 import os
 import queue
 import tarfile
+import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 from urllib.parse import urlsplit
 
 import docker
@@ -186,25 +188,29 @@ class Engine:
         self,
         files: Mapping[str, str],
         *,
-        tag: str,
+        tag: str | None,
         arguments: Mapping[str, str],
+        hosts: Mapping[str, str],
         labels: Mapping[str, str],
         log: Callable[[str], None],
         fresh: bool = False,
     ) -> Image:
         """Build a folder of text files, with the host's network, and return the image.
 
+        `hosts` are names, and the addresses that steps find them at.
+
         Raises:
             BuildError: a step failed; its output went to `log`.
             EngineError: the engine failed.
         """
         image_id = ""
-        with _translated(f"build {tag}"):
+        with _translated(f"build {tag or 'an image'}"):
             events = self._api.build(
                 fileobj=context(files),
                 custom_context=True,
                 tag=tag,
                 buildargs=dict(arguments),
+                extra_hosts=dict(hosts),
                 labels=dict(labels),
                 rm=True,
                 forcerm=True,
@@ -220,7 +226,7 @@ class Engine:
                 image_id = event.get("aux", {}).get("ID", image_id)
         if not image_id:
             raise EngineError(
-                f"the build of {tag} ended without an image",
+                f"the build of {tag or 'an image'} ended without one",
                 next_step="see the engine's own log, then try again",
             )
         return self._existing(image_id)
@@ -255,6 +261,45 @@ class Engine:
                 raise event
             yield event
 
+    def config(self, image: str) -> dict[str, Any]:
+        """Return what a registry would hold of an image beside its layers, without times.
+
+        The ids of the images below, and the engine's notes on the container that built it, are
+        left out with them: they say when and where, not what.
+        """
+        with _translated(f"look up the image {image}"):
+            found = self._api.inspect_image(image)  # type: ignore[no-untyped-call]
+        config = {
+            name: value
+            for name, value in found["Config"].items()
+            if name not in ("Image", "Hostname", "Domainname")
+        }
+        return {
+            "architecture": found["Architecture"],
+            "os": found["Os"],
+            "config": config,
+            "history": [instruction for instruction, _ in self.history(image)],
+        }
+
+    def history(self, image: str) -> list[tuple[str, int]]:
+        """Return the instructions that made an image, first to last, and the bytes each added."""
+        with _translated(f"look up the history of {image}"):
+            found = self._api.history(image)  # type: ignore[no-untyped-call]
+        return [(entry["CreatedBy"], entry["Size"]) for entry in reversed(found)]
+
+    @contextmanager
+    def layers(self, image: str, folder: Path) -> Iterator[list[IO[bytes]]]:
+        """Yield the layers of an image as tar files, lowest first; `folder` has room for them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            with _translated(f"save the image {image}"):
+                for chunk in self._api.get_image(image):
+                    file.write(chunk)
+            file.seek(0)
+            with tarfile.open(fileobj=file) as tar:
+                (manifest,) = _read(tar, ["manifest.json"])
+                yield _read(tar, json.load(manifest)[0]["Layers"])
+
     def names(self, pattern: str) -> frozenset[str]:
         """Return the names of images that match a pattern, such as `envmatrix/cell:torch-*`."""
         with _translated("list images"):
@@ -263,7 +308,7 @@ class Engine:
 
     def remove_image(self, image: str) -> None:
         """Remove an image by name, or by id: one that has a name or is stood on stays then."""
-        with suppress(APIError):
+        with suppress(*_FAILURES):
             self._api.remove_image(image)
 
     def _existing(self, reference: str) -> Image:
@@ -443,6 +488,10 @@ def context(files: Mapping[str, str]) -> io.BytesIO:
             tar.addfile(entry, io.BytesIO(data))
     buffer.seek(0)
     return buffer
+
+
+def _read(tar: tarfile.TarFile, paths: Iterable[str]) -> list[IO[bytes]]:
+    return [file for path in paths if (file := tar.extractfile(path))]
 
 
 def _host() -> str | None:

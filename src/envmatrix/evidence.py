@@ -28,6 +28,14 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Reproducible(StrEnum):
+    """Whether an image was rebuilt from nothing, and came out the same."""
+
+    PROVEN = "proven"
+    DIFFERS = "differs"
+    NOT_CHECKED = "not checked"
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """A verdict with the stage that gave it, its class, and the cause in a sentence.

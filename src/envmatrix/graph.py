@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 from typing import Any
 
 WAKE_SECONDS = 0.2
@@ -30,14 +31,18 @@ def run_graph(
 ) -> dict[str, Any]:
     """Run every task after those it waits for; return the results by key.
 
+    Of the tasks that could start in a lane, the one that stands first in `tasks` does: with the
+    tasks of one subject listed together, what is begun is brought to its end first.
     A task's exception, or Ctrl-C, ends the run: tasks not yet started are dropped, those at work
     are told through `cancel` and waited for, and the exception is raised.
     """
-    by_key = {task.key: task for task in tasks}
+    places = {task.key: place for place, task in enumerate(tasks)}
     order = TopologicalSorter({task.key: task.after for task in tasks})
     order.prepare()
     results: dict[str, Any] = {}
-    running: dict[Future[Any], str] = {}
+    waiting: dict[str, list[int]] = {lane: [] for lane in lanes}
+    free = dict(lanes)
+    running: dict[Future[Any], Task] = {}
     with ExitStack() as stack:
         pools = {
             lane: stack.enter_context(ThreadPoolExecutor(size)) for lane, size in lanes.items()
@@ -45,14 +50,19 @@ def run_graph(
         try:
             while order.is_active():
                 for key in order.get_ready():
-                    task = by_key[key]
-                    running[pools[task.lane].submit(task.work, results)] = key
+                    heappush(waiting[tasks[places[key]].lane], places[key])
+                for lane, queue in waiting.items():
+                    while queue and free[lane]:
+                        task = tasks[heappop(queue)]
+                        free[lane] -= 1
+                        running[pools[lane].submit(task.work, results)] = task
                 # A time limit, so that Ctrl-C is seen between two looks.
                 done, _ = wait(running, timeout=WAKE_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
-                    key = running.pop(future)
-                    results[key] = future.result()
-                    order.done(key)
+                    task = running.pop(future)
+                    free[task.lane] += 1
+                    results[task.key] = future.result()
+                    order.done(task.key)
         except BaseException:
             cancel()
             for pool in pools.values():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
@@ -228,6 +228,11 @@ class Resolve(_Model):
     """How locks are resolved: `as_of` is the day after which published files do not count."""
 
     as_of: Day
+
+    @property
+    def epoch(self) -> int:
+        """The day as SOURCE_DATE_EPOCH: the time of all that is built."""
+        return int(datetime.fromisoformat(self.as_of).replace(tzinfo=UTC).timestamp())
 
 
 class Base(_Model):

@@ -78,6 +78,10 @@ class TerminalProgress:
                 f"{stage:>6}  {subject}: {said}{took}", highlight=False, markup=False
             )
 
+    def tell(self, text: str) -> None:
+        """Say it in a line of its own."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
 
 class PlainProgress:
     """A line for what begins and what ends, on stderr."""
@@ -118,6 +122,10 @@ class PlainProgress:
             markup=False,
             soft_wrap=True,
         )
+
+    def tell(self, text: str) -> None:
+        """Say it in a line of its own."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def make_progress(console: Console) -> TerminalProgress | PlainProgress:

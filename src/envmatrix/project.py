@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,17 @@ from typing import Any
 
 from envmatrix.cells import Cell, expand, in_profile
 from envmatrix.errors import InputError
-from envmatrix.evidence import Judgement, Store, Verdict, digest, names, to_text, write_text
+from envmatrix.evidence import (
+    Judgement,
+    Reproducible,
+    Store,
+    Verdict,
+    digest,
+    names,
+    to_text,
+    write_text,
+)
+from envmatrix.layers import Group, Step, share, steps
 from envmatrix.lock import Lock, Problem, Resolution, parse_lock, recall
 from envmatrix.matrix import Matrix, load
 from envmatrix.probe import Probe, load_probes
@@ -19,6 +29,8 @@ from envmatrix.render import Files, Renderer
 
 STATE = ".envmatrix"
 PUBLISHED = "published"
+Beginning = tuple[str, tuple[Step, ...]]
+"""A base, by id, and the first steps on it."""
 _PACKAGE_DATA = Path(__file__).parent / "_data"
 _CHECKOUT = Path(__file__).parents[2]
 
@@ -150,14 +162,17 @@ class Project:
 
     def resolution(self, problem: Problem, folder: str) -> Resolution | None:
         """What is known of a problem: the committed lock of `folder`, or else the record."""
-        try:
-            text = (self.images / folder / "requirements.lock").read_text(encoding="utf-8")
-        except OSError:
-            text = ""
-        lock = parse_lock(text)
+        lock = self._committed_lock(folder)
         if lock is not None and lock.problem_key == problem.key:
             return Resolution(lock, None)
         return recall(self.store, problem)
+
+    def _committed_lock(self, folder: str) -> Lock | None:
+        try:
+            text = (self.images / folder / "requirements.lock").read_text(encoding="utf-8")
+        except OSError:
+            return None
+        return parse_lock(text)
 
     def cell_resolution(self, cell: Cell) -> Resolution | None:
         """What is known of the lock of a cell."""
@@ -229,7 +244,29 @@ class Project:
 
     def cell_files(self, cell: Cell, lock: Lock) -> Files:
         """The rendered folder of a cell."""
-        return self.renderer.cell(cell, lock)
+        return self.renderer.cell(cell, lock, self.steps(cell, lock))
+
+    def steps(self, cell: Cell, lock: Lock) -> Sequence[Step]:
+        """The steps that install the wheels of a cell."""
+        return steps(lock, self.groups.get(cell.base_id, ()))
+
+    def beginnings(self, cell: Cell, lock: Lock) -> list[Beginning]:
+        """What a cell begins with, after each of its steps; equal ones are one layer."""
+        all_steps = tuple(self.steps(cell, lock))
+        return [(cell.base_id, all_steps[: n + 1]) for n in range(len(all_steps))]
+
+    @cached_property
+    def groups(self) -> Mapping[str, Sequence[Group]]:
+        """The wheels that cells on one base share, by base id.
+
+        From the committed locks alone: what else is known on this machine must not change what a
+        cell is rendered to.
+        """
+        locks: dict[str, list[Lock]] = {}
+        for cell in self.published():
+            if lock := self._committed_lock(cell.id):
+                locks.setdefault(cell.base_id, []).append(lock)
+        return {base_id: share(held) for base_id, held in locks.items()}
 
     def fingerprint(self, cell: Cell) -> str | None:
         """The hash of all inputs of a cell's evidence, or None while it has no lock."""
@@ -242,6 +279,57 @@ class Project:
             base,
             [probe.sha256 for probe in self.probes_of(cell)],
         )
+
+    def keep_packages(self, layer: str, held: Sequence[str]) -> None:
+        """Keep the packages of an operating system's layer, given by diff id."""
+        self.store.put("packages", layer, {"packages": list(held)})
+
+    def packages(self, layer: str) -> list[str]:
+        """The packages that a layer was made of; none where this machine did not make it."""
+        return list((self.store.get("packages", layer) or {}).get("packages", ()))
+
+    def packages_path(self, os: str) -> Path:
+        """Where the published record of the packages of an operating system lies."""
+        return self.reports / "packages" / f"{os}.txt"
+
+    def packages_drift(self, os: str, held: Sequence[str]) -> str:
+        """Say how packages differ from the published record; nothing where there is none."""
+        try:
+            published = self.packages_path(os).read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return ""
+        before, now = dict(_named(published)), dict(_named(held))
+        differing = [
+            f"{name} {before.get(name, 'was not there')} -> {now.get(name, 'is gone')}"
+            for name in sorted({*before, *now})
+            if before.get(name) != now.get(name)
+        ]
+        return f"{len(differing)} packages: {', '.join(differing[:5])}" if differing else ""
+
+    def verification(self, layers: Sequence[str]) -> dict[str, Any]:
+        """What rebuilding an image gave, as evidence holds it: the same layers, the same answer."""
+        found = self.store.get("verify", digest(list(layers))) if layers else None
+        return {
+            "reproducible": Reproducible.NOT_CHECKED.value,
+            "verified_at": None,
+            "differences": [],
+            "verify_notes": [],
+            **(found or {}),
+        }
+
+    def keep_verification(self, layers: Sequence[str], found: Mapping[str, Any]) -> None:
+        """Keep what rebuilding an image gave."""
+        if layers:
+            self.store.put("verify", digest(list(layers)), found)
+
+    def keep_verified(self, cell: Cell) -> dict[str, Any] | None:
+        """Put what rebuilding a cell gave into its evidence; return that."""
+        evidence = self.evidence(cell)
+        if evidence is None:
+            return None
+        evidence |= self.verification(evidence["layers"])
+        self.keep_evidence(evidence)
+        return evidence
 
     def report_path(self, cell_id: str) -> Path:
         """Where the last evidence of a cell lies on this machine."""
@@ -262,6 +350,12 @@ class Project:
             if isinstance(data, dict) and data.get("schema") == 1:
                 return data
         return None
+
+    def current_evidence(self, cell: Cell) -> dict[str, Any] | None:
+        """The evidence of a cell, where none of its inputs has changed since."""
+        evidence = self.evidence(cell)
+        fresh = evidence is not None and evidence.get("fingerprint") == self.fingerprint(cell)
+        return evidence if fresh else None
 
     def host_evidence(self) -> list[dict[str, Any]]:
         """Evidence of interpreters without a container: this machine's, and the published."""
@@ -289,8 +383,8 @@ class Project:
             return Judgement(Verdict.IMPOSSIBLE, "rule", "rule", cell.excluded)
         evidence = self.evidence(cell) if cell.id in self._with_evidence else None
         if evidence is not None:
-            if evidence.get("fingerprint") == self.fingerprint(cell):
-                return Judgement.from_json(evidence)
+            if current := self.current_evidence(cell):
+                return Judgement.from_json(current)
             return Judgement(
                 Verdict.UNKNOWN,
                 "plan",
@@ -318,6 +412,12 @@ LOCKED = Judgement(
 NOT_ATTEMPTED = Judgement(
     Verdict.UNKNOWN, "plan", "not-attempted", "nothing was tried yet", "lock it, or run it"
 )
+
+
+def _named(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for line in packages:
+        name, version, *_, sha256 = line.split()
+        yield name, f"{version} ({sha256[:8]})"
 
 
 def _judgement_fields(fields: Sequence[str]) -> tuple[Verdict, str, str, str, str]:

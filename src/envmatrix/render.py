@@ -14,10 +14,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from packaging.utils import canonicalize_name
 
 from envmatrix.cells import Cell
+from envmatrix.errors import InputError
 from envmatrix.matrix import STACKED, Matrix
 
 if TYPE_CHECKING:  # a lock is only read here: rendering stays free of the network
-    from envmatrix.lock import Lock
+    from envmatrix.layers import Step
+    from envmatrix.lock import Lock, Wheel
 
 REPOSITORY = "envmatrix"
 
@@ -48,6 +50,7 @@ class Renderer:
             # Dockerfiles, not HTML: the matrix refuses what could break out of a line.
             autoescape=False,  # noqa: S701
         )
+        self._jinja.filters["pinned"] = pinned
 
     def base(self, cell: Cell, lock: Lock) -> Files:
         """Return the files of the base that `cell` stands on, by name."""
@@ -62,26 +65,48 @@ class Renderer:
             python=cell.python,
             own_python=cell.own_python,
             accelerator=accelerator,
+            wheels=lock.wheels,
+            epoch=self._matrix.resolve.epoch,
         )
         return {"Dockerfile": dockerfile, "requirements.lock": lock.text}
 
-    def cell(self, cell: Cell, lock: Lock) -> Files:
-        """Return the files of the image of `cell`, by name."""
+    def cell(self, cell: Cell, lock: Lock, steps: Sequence[Step]) -> Files:
+        """Return the files of the image of `cell`, whose wheels are installed in `steps`."""
+        constraining = constraints(cell.requires, lock)
+        return {
+            "Dockerfile": self._dockerfile(cell, lock, steps, constraining),
+            "requirements.lock": lock.text,
+            "constraints.txt": "".join(f"{line}\n" for line in constraining),
+        }
+
+    def beginning(self, cell: Cell, lock: Lock, steps: Sequence[Step]) -> Files:
+        """Return a Dockerfile that ends after `steps`, the first of a cell.
+
+        Its instructions are those that `cell` begins with, so the engine has them done already
+        when the cell itself is built.
+        """
+        return {"Dockerfile": self._dockerfile(cell, lock, steps)}
+
+    def _dockerfile(
+        self,
+        cell: Cell,
+        lock: Lock,
+        steps: Sequence[Step],
+        constraining: Sequence[str] | None = None,
+    ) -> str:
         template = "cell.Dockerfile.j2"
-        dockerfile = self._jinja.get_template(template).render(
+        return self._jinja.get_template(template).render(
             template=template,
             cell=cell,
             lock=lock,
+            steps=steps,
+            constraints=constraining,
             tag=cell_tag(cell),
             base_tag=base_tag(cell),
             title=self._matrix.frameworks[cell.family].title,
             os=self._matrix.axes.os[cell.os],
+            epoch=self._matrix.resolve.epoch,
         )
-        return {
-            "Dockerfile": dockerfile,
-            "requirements.lock": lock.text,
-            "constraints.txt": constraints(cell.requires, lock),
-        }
 
 
 def base_tag(cell: Cell) -> str:
@@ -94,11 +119,30 @@ def cell_tag(cell: Cell) -> str:
     return f"{REPOSITORY}/cell:{cell.id.replace(STACKED, '_')}"
 
 
-def constraints(requires: Sequence[str], lock: Lock) -> str:
-    """Return a pip constraints file that pins what the variant itself pins, as locked."""
-    pinned = {
+def constraints(requires: Sequence[str], lock: Lock) -> list[str]:
+    """Return the lines of a pip constraints file: what the variant itself pins, as locked."""
+    pinned_names = {
         canonicalize_name(re.split(r"[\[<>=!~]", text)[0]) for text in requires if "==" in text
     }
-    return "".join(
-        f"{wheel.name}=={wheel.version}\n" for wheel in lock.wheels if wheel.name in pinned
-    )
+    return [f"{wheel.name}=={wheel.version}" for wheel in lock.wheels if wheel.name in pinned_names]
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+===[A-Za-z0-9._+!-]+ --hash=sha256:[0-9a-f]{64}")
+
+
+def pinned(wheel: Wheel) -> str:
+    """Return the requirement that only this wheel meets.
+
+    Three equal signs: two would let a local version such as 2.13.0+cpu pass for 2.13.0.
+
+    Raises:
+        InputError: it holds what could break out of a quoted word of a shell.
+    """
+    text = f"{wheel.name}==={wheel.version} --hash=sha256:{wheel.sha256}"
+    if not _PLAIN.fullmatch(text):
+        raise InputError(
+            f"a lock names a wheel that no index would: {text!r}",
+            where=wheel.filename,
+            next_step="lock the cell again",
+        )
+    return text

@@ -13,10 +13,21 @@ from typing import Any
 
 from envmatrix import __version__
 from envmatrix.errors import InputError
-from envmatrix.evidence import Verdict
+from envmatrix.evidence import Reproducible, Verdict
 
 MARKS = {Verdict.WORKS: "✓", Verdict.BROKEN: "✗", Verdict.IMPOSSIBLE: "-", Verdict.UNKNOWN: "?"}
-HEADINGS = ("verdict", "framework", "Python", "OS", "accelerator", "probes", "GPU", "image", "why")
+HEADINGS = (
+    "verdict",
+    "framework",
+    "Python",
+    "OS",
+    "accelerator",
+    "probes",
+    "GPU",
+    "image",
+    "rebuilt",
+    "why",
+)
 TABLE_BEGIN = "<!-- envmatrix table: begin (written by `envmatrix report`; do not edit) -->"
 TABLE_END = "<!-- envmatrix table: end -->"
 
@@ -67,6 +78,7 @@ def row(cell: Report) -> tuple[str, ...]:
         _probes(cell),
         _gpu(cell),
         _size(cell),
+        _rebuilt(cell),
         _why(cell),
     )
 
@@ -87,6 +99,14 @@ def _gpu(cell: Report) -> str:
 
 def _size(cell: Report) -> str:
     return f"{cell['size'] / 1e9:.1f} GB" if cell["size"] else ""
+
+
+def _rebuilt(cell: Report) -> str:
+    """Say whether the image was rebuilt and came out the same; most were not tried."""
+    found = cell.get("reproducible", Reproducible.NOT_CHECKED)
+    if found == Reproducible.NOT_CHECKED:
+        return ""
+    return "the same" if found == Reproducible.PROVEN else "differs"
 
 
 def _why(cell: Report) -> str:
@@ -143,7 +163,8 @@ def page(cells: Sequence[Report], on_hosts: Sequence[Report] = ()) -> str:
     return (
         f"# Compatibility table\n\n{summary(cells)}. {when}.\n\n{markdown(cells)}\n"
         "`works`: every required probe passed in the built image. A GPU that was not there "
-        "is `not run`.\n"
+        "is `not run`. "
+        "Rebuilt: `envmatrix verify` built the image from nothing again and compared each layer.\n"
         + (
             f"\n## On hosts, without a container\n\n{markdown(on_hosts, 'host')}"
             if on_hosts

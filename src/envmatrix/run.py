@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +25,10 @@ from envmatrix.gpu import generations
 from envmatrix.graph import Task, run_graph
 from envmatrix.lock import Lock, Problem, Resolution, Resolver
 from envmatrix.probe import Outcome, Probe, Result, judge_cell, merged_observations, run_probe
-from envmatrix.project import LOCKED, Project
+from envmatrix.project import LOCKED, Beginning, Project
 from envmatrix.wheelhouse import Wheelhouse
+
+STAGES = ("base", "fetch", "layer", "build", "probe")
 
 # An installed cell takes this many times the bytes of its wheels (measured: 2.5 to 3.5).
 UNPACKED = 3.5
@@ -45,6 +48,9 @@ class Progress(Protocol):
     def finished(self, stage: str, subject: str, said: str, *, reused: bool) -> None:
         """Work on a subject is done; `said` is its outcome in a few words."""
 
+    def tell(self, text: str) -> None:
+        """Something happened that the user should know, whatever else is not shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -54,6 +60,7 @@ class Options:
     fresh: bool = False
     origin: Origin = Origin.AUTO
     probing: bool = True
+    prune: bool = False
 
 
 def default_jobs() -> int:
@@ -142,17 +149,21 @@ def run_cells(project: Project, cells: Sequence[Cell], options: Options, progres
     project.probes  # noqa: B018  (a bad header is told before anything is built)
     resolutions = lock_cells(project, cells, progress, jobs=options.jobs)
     ahead = list(_locked(project, cells, resolutions))
+    reports = _current(project, ahead) if options.prune and not options.fresh else {}
+    ahead = [one for one in ahead if one.cell.id not in reports]
     found = Run(())
-    reports: dict[str, dict[str, Any]] = {}
     if ahead:
-        with _building(project, options) as builder:
-            check_disk(builder, ahead)
+        with building(project, options, progress) as builder:
+            check_disk(builder, ahead, options)
             work = _Work(project, builder, options, progress)
-            reports, found = work.run(ahead)
+            new, found = work.run(ahead)
+            reports |= new
     for cell in cells:
         if cell.id not in reports:
             reports[cell.id] = _unbuilt(project, cell, resolutions)
-        project.keep_evidence(reports[cell.id])
+        # What probes gave earlier is worth more than that it was built.
+        if options.probing or not project.current_evidence(cell):
+            project.keep_evidence(reports[cell.id])
     return replace(found, reports=[reports[cell.id] for cell in cells])
 
 
@@ -165,14 +176,29 @@ def _locked(
             yield Locked(cell, resolution.lock)
 
 
+def _current(project: Project, cells: Iterable[Locked]) -> dict[str, dict[str, Any]]:
+    """Return the evidence of cells that were run and whose inputs are the same, by cell id."""
+    found = {one.cell.id: project.current_evidence(one.cell) for one in cells}
+    return {
+        cell_id: evidence
+        for cell_id, evidence in found.items()
+        if evidence and evidence["verdict"] in (Verdict.WORKS, Verdict.BROKEN)
+    }
+
+
 @contextmanager
-def _building(project: Project, options: Options) -> Iterator[Builder]:
-    wheelhouse = Wheelhouse(project.store.root / "wheelhouse")
-    with Engine.connect() as engine, wheelhouse.serve() as served:
-        yield Builder(project, engine, wheelhouse, served, options.origin, options.fresh)
+def building(project: Project, options: Options, progress: Progress) -> Iterator[Builder]:
+    """Connect to the engine, and serve it the wheelhouse where it is on this machine."""
+    wheelhouse = Wheelhouse(project.store.root / "wheelhouse", progress.tell)
+    with ExitStack() as stack:
+        engine = stack.enter_context(Engine.connect())
+        served = stack.enter_context(wheelhouse.serve()) if engine.is_local else None
+        yield Builder(
+            project, engine, wheelhouse, served, progress.tell, options.origin, options.fresh
+        )
 
 
-def check_disk(builder: Builder, cells: Sequence[Locked]) -> None:
+def check_disk(builder: Builder, cells: Sequence[Locked], options: Options) -> None:
     """Refuse a plan that cannot fit on the disk.
 
     Raises:
@@ -180,12 +206,21 @@ def check_disk(builder: Builder, cells: Sequence[Locked]) -> None:
     """
     ahead = [one for one in cells if not builder.is_built(one.cell, one.lock)]
     missing = {w.sha256: w.size for one in ahead for w in builder.wheelhouse.missing(one.lock)}
-    images = sum(UNPACKED * one.lock.size for one in ahead)
-    images += BASE_BYTES * len({one.cell.base_id for one in ahead})
-    _check_space([(builder.wheelhouse.root, sum(missing.values())), (builder.engine.root, images)])
+    if options.prune:
+        sizes = sorted((one.lock.size for one in ahead), reverse=True)
+        wheels = sum(sizes[: options.jobs or default_jobs()])
+    else:
+        steps = {step for one in ahead for step in builder.project.beginnings(one.cell, one.lock)}
+        wheels = sum(wheel.size for _, beginning in steps for wheel in beginning[-1])
+    images = UNPACKED * wheels + BASE_BYTES * len({one.cell.base_id for one in ahead})
+    _check_space(
+        [(builder.wheelhouse.root, sum(missing.values())), (builder.engine.root, images)],
+        "free some disk, or select fewer cells"
+        + ("" if options.prune else ", or give --prune: each image is removed after its probes"),
+    )
 
 
-def _check_space(needs: Iterable[tuple[Path | None, float]]) -> None:
+def _check_space(needs: Iterable[tuple[Path | None, float]], remedy: str) -> None:
     by_device: dict[int, tuple[Path, float]] = {}
     for folder, size in needs:
         if folder is not None and folder.exists():
@@ -197,7 +232,7 @@ def _check_space(needs: Iterable[tuple[Path | None, float]]) -> None:
             raise DiskError(
                 f"this needs about {decimal(int(size))} of disk and {decimal(free)} are free",
                 where=str(folder),
-                next_step="free some disk, or select fewer cells",
+                next_step=remedy,
             )
 
 
@@ -250,7 +285,7 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """The graph of one run: wheels and base, then the cell, then its probes."""
+    """The graph of one run: wheels and base, shared layers, then the cell, then its probes."""
 
     project: Project
     builder: Builder
@@ -258,20 +293,20 @@ class _Work:
     progress: Progress
 
     def run(self, cells: Sequence[Locked]) -> tuple[dict[str, dict[str, Any]], Run]:
-        bases = {one.cell.base_id: one.cell for one in cells}
-        tasks = [self._base(cell) for cell in bases.values()]
+        shared = self._shared(cells)
+        tasks: dict[str, Task] = {}
         # The most bytes first: a long cell that starts last is what the others wait for.
         for one in sorted(cells, key=lambda one: -one.lock.size):
-            tasks += [self._fetch(one), self._build(one)]
-            if self.options.probing:
-                tasks.append(self._probe(one))
-        self.progress.expect("base", len(bases))
-        self.progress.expect("fetch", len(cells))
-        self.progress.expect("build", len(cells))
-        if self.options.probing:
-            self.progress.expect("probe", len(cells))
+            for task in self._tasks(one, shared):
+                tasks.setdefault(task.key, task)
+        stages = Counter(key.partition(":")[0] for key in tasks)
+        for stage in STAGES:
+            if stages[stage]:
+                self.progress.expect(stage, stages[stage])
         lanes = {"download": 1, "engine": self.options.jobs or default_jobs()}
-        results = run_graph(tasks, lanes, self.builder.engine.cancelled.set)
+        results = run_graph(
+            [*self._drops(tasks), *tasks.values()], lanes, self.builder.engine.cancelled.set
+        )
         done = list(results.values())
         return {one.cell.id: self._report(one.cell, results) for one in cells}, Run(
             (),
@@ -279,6 +314,60 @@ class _Work:
             probed=sum(result.ran for result in done if isinstance(result, Probed)),
             failed=sum(isinstance(result, Judgement) for result in done),
         )
+
+    def _shared(self, cells: Sequence[Locked]) -> frozenset[Beginning]:
+        """Return what several cells begin with, of those that are not built yet."""
+        if self.options.fresh:  # each step is done anew for each cell then
+            return frozenset()
+        counts = Counter(
+            beginning
+            for one in cells
+            if not self.builder.is_built(one.cell, one.lock)
+            for beginning in self.project.beginnings(one.cell, one.lock)
+        )
+        return frozenset(beginning for beginning, count in counts.items() if count > 1)
+
+    def _tasks(self, one: Locked, shared: frozenset[Beginning]) -> Iterator[Task]:
+        yield self._base(one.cell)
+        yield self._fetch(one)
+        below = f"base:{one.cell.base_id}"
+        for beginning in self.project.beginnings(one.cell, one.lock):
+            if beginning in shared:
+                task = self._layer(one, beginning, below)
+                below = task.key
+                yield task
+        yield self._build(one, below)
+        if self.options.probing:
+            yield self._probe(one)
+
+    def _layer(self, one: Locked, beginning: Beginning, below: str) -> Task:
+        """Build what several cells begin with; should it fail, each of them tells so itself."""
+        _, steps = beginning
+        more = sum(map(len, steps)) - 1
+        name = steps[-1][0].name + (f" and {more} more" if more else "")
+
+        def work(results: Mapping[str, Any]) -> Callable[[], None] | None:
+            base, fetched = results[f"base:{one.cell.base_id}"], results[f"fetch:{one.cell.id}"]
+            if isinstance(base, Judgement) or isinstance(fetched, Judgement):
+                return None
+            count = len(steps)
+            self._told("layer", name, lambda: self.builder.layer(one.cell, one.lock, base, count))
+            return lambda: self.builder.drop_layer(one.cell, one.lock, base, count)
+
+        key = f"layer:{digest(one.cell.base_id, [wheel.sha256 for s in steps for wheel in s])}"
+        return Task(key, (below, f"fetch:{one.cell.id}"), "engine", work)
+
+    def _drops(self, tasks: Mapping[str, Task]) -> Iterator[Task]:
+        """Yield the tasks that let go of a layer once all that stands on it is done."""
+        for layer in [key for key in tasks if key.startswith("layer:")]:
+            above = [key for key, task in tasks.items() if layer in task.after]
+            above += [f"probe:{key.removeprefix('build:')}" for key in above]
+
+            def work(results: Mapping[str, Any], layer: str = layer) -> None:
+                if drop := results[layer]:
+                    drop()
+
+            yield Task(f"drop:{layer}", [key for key in above if key in tasks], "engine", work)
 
     def _base(self, cell: Cell) -> Task:
         def work(_: Mapping[str, Any]) -> Built | Judgement:
@@ -294,7 +383,7 @@ class _Work:
 
         return Task(f"fetch:{one.cell.id}", (), "download", work)
 
-    def _build(self, one: Locked) -> Task:
+    def _build(self, one: Locked, below: str) -> Task:
         cell = one.cell
 
         def work(results: Mapping[str, Any]) -> Built | Judgement:
@@ -305,9 +394,7 @@ class _Work:
                     return earlier
             return self._told("build", cell.id, lambda: self.builder.cell(cell, one.lock, base))
 
-        return Task(
-            f"build:{cell.id}", (f"base:{cell.base_id}", f"fetch:{cell.id}"), "engine", work
-        )
+        return Task(f"build:{cell.id}", (below, f"fetch:{cell.id}"), "engine", work)
 
     def _probe(self, one: Locked) -> Task:
         cell = one.cell
@@ -317,7 +404,10 @@ class _Work:
             if isinstance(built, Judgement):
                 self.progress.finished("probe", cell.id, "not run", reused=False)
                 return built
-            return self._told("probe", cell.id, lambda: self._run_probes(cell, built))
+            probed = self._told("probe", cell.id, lambda: self._run_probes(cell, built))
+            if self.options.prune and not built.reused:
+                self.builder.engine.remove_image(built.image.id)
+            return probed
 
         return Task(f"probe:{cell.id}", (f"build:{cell.id}",), "engine", work)
 
@@ -455,6 +545,7 @@ def evidence_of(
         "dockerfile": digest(project.cell_files(cell, lock)["Dockerfile"]) if lock else None,
         "fingerprint": project.fingerprint(cell),
         "layers": list(image.layers) if image else [],
+        **project.verification(image.layers if image else ()),
         "size": image.size if image else None,
         "seconds": seconds,
         "probes": [result.to_json() for result in results],

@@ -92,3 +92,20 @@ def test_tasks_that_wait_for_each_other_are_refused() -> None:
     with pytest.raises(CycleError):
         run_graph(tasks, {"build": 1})
     assert ran == []
+
+
+def test_what_is_begun_is_brought_to_its_end_before_the_next_is_begun() -> None:
+    """Where one lane does it all, the order of the list decides among what could start."""
+    done: list[str] = []
+
+    def noting(key: str) -> Task:
+        after = [f"build:{key.partition(':')[2]}"] if key.startswith("probe") else []
+        return Task(key, after, "engine", lambda _: done.append(key))
+
+    tasks = [
+        noting(f"{stage}:{cell}")
+        for cell in ("long", "short")
+        for stage in ("build", "probe")
+    ]
+    run_graph(tasks, {"engine": 1})
+    assert done == ["build:long", "probe:long", "build:short", "probe:short"]

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-PURE = ("matrix", "cells", "yamldoc", "render", "report", "evidence", "errors", "causes", "graph")
+PURE = (
+    *("matrix", "cells", "yamldoc", "layers", "render", "report", "evidence", "errors", "causes"),
+    *("graph",),
+)
 FORBIDDEN = {
     *("asyncio", "docker", "ftplib", "http", "httpx", "requests", "socket", "ssl", "subprocess"),
     *("urllib3", "uv"),

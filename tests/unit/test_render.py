@@ -1,28 +1,55 @@
 """Folders that `docker build` takes, rendered from cells and locks."""
 
+import hashlib
+import os
 import re
-from collections.abc import Iterator
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from jinja2 import UndefinedError
 
 from envmatrix.cells import Cell, expand
+from envmatrix.errors import InputError
+from envmatrix.layers import HEAVY, Step, share, steps
 from envmatrix.lock import Lock, Wheel
 from envmatrix.matrix import Matrix, load
+from envmatrix.project import Beginning, Project
 from envmatrix.render import Renderer, base_tag, cell_tag, constraints
 
-INSTRUCTIONS = {"ARG", "CMD", "COPY", "ENV", "FROM", "LABEL", "RUN", "USER", "WORKDIR"}
-
-
-def the_wheel(name: str, version: str) -> Wheel:
-    """Return a wheel of a distribution."""
-    return Wheel(name, version, f"{name}-{version}-py3-none-any.whl", "0" * 64, 1)
-
-
-LOCK = Lock(
-    "key", "Python 3.11", "2026-11-20", (the_wheel("numpy", "2.1"), the_wheel("torch", "2"))
+INSTRUCTIONS = {"ARG", "CMD", "ENV", "FROM", "LABEL", "RUN", "USER", "WORKDIR"}
+BEGINS = 'RUN touch --date="1 minute ago" /dev/shm/before && '
+ENDS = re.compile(
+    r" && find (?P<folder>/\S*) -xdev( \\\( .* \\\) -prune -o)? -newer /dev/shm/before "
+    r'-exec touch --no-dereference --date="@\$\{SOURCE_DATE_EPOCH\}" \{\} \+$'
 )
+
+
+def the_wheel(name: str, version: str, size: int = 1) -> Wheel:
+    """Return a wheel of a distribution."""
+    sha256 = hashlib.sha256(f"{name} {version}".encode()).hexdigest()
+    return Wheel(name, version, f"{name}-{version}-py3-none-any.whl", sha256, size)
+
+
+def the_lock(*wheels: Wheel) -> Lock:
+    """Return a lock of wheels."""
+    return Lock("key", "Python 3.11", "2026-11-20", wheels)
+
+
+NUMPY, TORCH = the_wheel("numpy", "2.1"), the_wheel("torch", "2", HEAVY)
+LOCK = the_lock(NUMPY, TORCH)
+STACKED_LOCK = the_lock(
+    NUMPY, TORCH, the_wheel("torch-xla", "2", HEAVY), the_wheel("vision", "1!0.28+cpu")
+)
+GROUPS = share([LOCK, STACKED_LOCK])
+STEPS, STACKED_STEPS = steps(LOCK, GROUPS), steps(STACKED_LOCK, GROUPS)
+PLAIN_ID = "torch-2.13.0-py3.11-debian12-cu130"
+STACKED_ID = "torch+vision-2.13.0-py3.11-debian12-cu130"
+
+Rendered = Sequence[tuple[Cell, str, str]]
 
 
 @pytest.fixture(scope="session")
@@ -31,10 +58,35 @@ def renderer(real: Matrix, root: Path) -> Renderer:
     return Renderer(real, root / "templates")
 
 
-def dockerfiles(renderer: Renderer, cells: list[Cell]) -> Iterator[tuple[Cell, str, str]]:
-    """Yield the Dockerfile of the base and of the image of each cell."""
-    for cell in cells:
-        yield cell, renderer.base(cell, LOCK)["Dockerfile"], renderer.cell(cell, LOCK)["Dockerfile"]
+@pytest.fixture(scope="session")
+def rendered(renderer: Renderer, real: Matrix) -> Rendered:
+    """Every cell of the project's own matrix, with the Dockerfiles of its base and its image."""
+    return [
+        (
+            cell,
+            renderer.base(cell, LOCK)["Dockerfile"],
+            renderer.cell(cell, STACKED_LOCK, STACKED_STEPS)["Dockerfile"],
+        )
+        for cell in expand(real)
+    ]
+
+
+@pytest.fixture(scope="session")
+def project(root: Path) -> Project:
+    """The project itself, with its committed locks."""
+    return Project(root / "matrix.yaml")
+
+
+@pytest.fixture(scope="session")
+def published(project: Project) -> Sequence[tuple[Cell, Lock]]:
+    """The published cells of the project that have a lock, with it."""
+    found = [(cell, project.cell_resolution(cell)) for cell in project.published()]
+    return [(cell, known.lock) for cell, known in found if known and known.lock]
+
+
+def the_cell(matrix: Matrix, cell_id: str) -> Cell:
+    """Return the cell of an id."""
+    return next(cell for cell in expand(matrix) if cell.id == cell_id)
 
 
 def instructions(dockerfile: str) -> list[str]:
@@ -43,11 +95,37 @@ def instructions(dockerfile: str) -> list[str]:
     return "\n".join(lines).replace("\\\n", "").splitlines()
 
 
-def test_every_cell_renders_to_what_the_classic_builder_takes(
-    renderer: Renderer, real: Matrix
-) -> None:
+def runs(dockerfile: str) -> list[str]:
+    """Return its RUN instructions, with single spaces."""
+    found = [" ".join(line.split()) for line in instructions(dockerfile)]
+    return [line for line in found if line.startswith("RUN ")]
+
+
+def written(run: str) -> tuple[str, list[str]]:
+    """Return the file that the printf of a RUN writes, and its lines."""
+    words = shlex.split(run)
+    start, end = words.index("%s\\n") + 1, words.index(">")
+    return words[end + 1], words[start:end]
+
+
+def listed(dockerfile: str) -> list[str]:
+    """Return the wheels that it lists, in the order that they are installed in."""
+    return [
+        line
+        for run in runs(dockerfile)
+        if "%s" in run and written(run)[0] == "/dev/shm/wheels"  # noqa: S108
+        for line in written(run)[1]
+    ]
+
+
+def requirements(lock: Lock) -> list[str]:
+    """Return what only the wheels of a lock meet."""
+    return [f"{wheel.name}==={wheel.version} --hash=sha256:{wheel.sha256}" for wheel in lock.wheels]
+
+
+def test_every_cell_renders_to_what_the_classic_builder_takes(rendered: Rendered) -> None:
     """Known instructions on whole lines: no heredoc, no --mount, nothing left of a template."""
-    for cell, *texts in dockerfiles(renderer, expand(real)):
+    for cell, *texts in rendered:
         for text in texts:
             assert text.startswith("# GENERATED by `envmatrix render`"), cell.id
             assert text.endswith("\n")
@@ -56,9 +134,9 @@ def test_every_cell_renders_to_what_the_classic_builder_takes(
             assert {line.split()[0] for line in instructions(text)} <= INSTRUCTIONS, cell.id
 
 
-def test_every_image_ends_as_a_normal_user_on_its_base(renderer: Renderer, real: Matrix) -> None:
+def test_every_image_ends_as_a_normal_user_on_its_base(rendered: Rendered) -> None:
     """The base leaves root behind, and the image of a cell never goes back."""
-    for cell, base, image in dockerfiles(renderer, expand(real)):
+    for cell, base, image in rendered:
         users = [line for line in instructions(base) if line.startswith("USER ")]
         assert users[-1:] not in ([], ["USER root"], ["USER 0"]), cell.id
         assert "USER" not in {line.split()[0] for line in instructions(image)}
@@ -66,34 +144,33 @@ def test_every_image_ends_as_a_normal_user_on_its_base(renderer: Renderer, real:
         assert f"docker build --tag {cell_tag(cell)} images/{cell.id}" in image
 
 
-def test_a_base_is_the_same_for_all_cells_on_it(renderer: Renderer, real: Matrix) -> None:
+def test_a_base_is_the_same_for_all_cells_on_it(rendered: Rendered) -> None:
     """It is built once for them, so nothing of one cell may stand in it."""
     found: dict[str, set[str]] = {}
-    for cell, base, _ in dockerfiles(renderer, expand(real)):
+    for cell, base, _ in rendered:
         found.setdefault(cell.base_id, set()).add(base)
     assert {1} == {len(texts) for texts in found.values()}
 
 
-def test_only_a_cuda_base_asks_for_the_driver(renderer: Renderer, real: Matrix) -> None:
+def test_only_a_cuda_base_asks_for_the_driver(rendered: Rendered, real: Matrix) -> None:
     """With the lowest driver that the matrix gives for its CUDA line."""
-    for cell, base, _ in dockerfiles(renderer, expand(real)):
+    for cell, base, _ in rendered:
         driver = real.axes.accelerator[cell.accelerator].driver
         assert (driver is not None) == ("NVIDIA_VISIBLE_DEVICES" in base)
         assert driver is None or f'"driver>={driver}"' in base
 
 
-def test_a_python_that_the_os_has_is_not_downloaded(renderer: Renderer, real: Matrix) -> None:
+def test_a_python_that_the_os_has_is_not_downloaded(rendered: Rendered) -> None:
     """Another is installed beside it, by its version."""
-    for cell, base, _ in dockerfiles(renderer, expand(real)):
-        installs = re.findall(r"uv python install .* (\S+)$", base, re.MULTILINE)
-        assert ([] if cell.own_python else [cell.python]) == installs
+    for cell, base, _ in rendered:
+        installs = re.findall(r"uv python install ([^&]*) && ", "\n".join(runs(base)))
+        expected = f"--no-bin --no-cache --no-config {cell.python}"
+        assert ([] if cell.own_python else [expected]) == installs
 
 
-def test_the_index_of_a_variant_is_the_default_of_a_build_by_hand(
-    renderer: Renderer, real: Matrix
-) -> None:
+def test_the_index_of_a_variant_is_the_default_of_a_build_by_hand(rendered: Rendered) -> None:
     """A cell of the registry's default wheel names none."""
-    for cell, _, image in dockerfiles(renderer, expand(real)):
+    for cell, _, image in rendered:
         assert f"ARG UV_INDEX{'=' + cell.index if cell.index else ''}" in instructions(image)
 
 
@@ -101,7 +178,7 @@ def test_an_undefined_name_in_a_template_is_an_error(tmp_path: Path, small: Matr
     """It does not render as nothing."""
     (tmp_path / "cell.Dockerfile.j2").write_text("FROM {{ cell.colour }}\n", encoding="utf-8")
     with pytest.raises(UndefinedError):
-        Renderer(small, tmp_path).cell(expand(small)[0], LOCK)
+        Renderer(small, tmp_path).cell(expand(small)[0], LOCK, STEPS)
 
 
 def test_a_third_framework_costs_only_yaml(root: Path, small_text: str) -> None:
@@ -109,7 +186,7 @@ def test_a_third_framework_costs_only_yaml(root: Path, small_text: str) -> None:
     third = small_text.replace("tensorflow", "onnxruntime").replace("TensorFlow", "ONNX & Runtime")
     matrix = load(third, "matrix.yaml")
     cell = next(cell for cell in expand(matrix) if cell.framework == "onnxruntime")
-    files = Renderer(matrix, root / "templates").cell(cell, LOCK)
+    files = Renderer(matrix, root / "templates").cell(cell, LOCK, STEPS)
     assert "ONNX & Runtime 2.21.0 on debian" in files["Dockerfile"]
     assert "tensorflow" not in files["Dockerfile"].lower()
 
@@ -127,31 +204,210 @@ def test_the_package_names_no_framework(root: Path) -> None:
 @pytest.mark.parametrize(
     ("requires", "expected"),
     [
-        (["torch===2", "numpy"], "torch==2\n"),
-        (["torch==2+cpu"], "torch==2\n"),
-        (["Torch[extra]==2"], "torch==2\n"),
-        (["torch>=1,==2"], "torch==2\n"),
-        (["numpy<3"], ""),
-        (["torch_==9"], ""),
+        (["torch===2", "numpy"], ["torch==2"]),
+        (["torch==2+cpu"], ["torch==2"]),
+        (["Torch[extra]==2"], ["torch==2"]),
+        (["torch>=1,==2"], ["torch==2"]),
+        (["numpy<3"], []),
+        (["torch_==9"], []),
+        (["torch==2", "numpy==2.1"], ["numpy==2.1", "torch==2"]),
     ],
 )
-def test_what_the_variant_pins_stays_pinned(requires: list[str], expected: str) -> None:
+def test_what_the_variant_pins_stays_pinned(requires: list[str], expected: list[str]) -> None:
     """As locked; what it does not pin may be changed by the user."""
     assert expected == constraints(requires, LOCK)
 
 
 def test_names_are_compared_as_pip_compares_them() -> None:
     """Tensorflow_CPU is tensorflow-cpu."""
-    lock = Lock("key", "t", "2026-11-20", (the_wheel("tensorflow-cpu", "2.21.0"),))
-    assert constraints(["Tensorflow_CPU==2.21.0"], lock) == "tensorflow-cpu==2.21.0\n"
+    lock = the_lock(the_wheel("tensorflow-cpu", "2.21.0"))
+    assert constraints(["Tensorflow_CPU==2.21.0"], lock) == ["tensorflow-cpu==2.21.0"]
 
 
-def test_a_rendered_folder_holds_what_its_dockerfile_copies(
+def test_the_constraints_of_an_image_are_those_of_its_folder(
     renderer: Renderer, real: Matrix
 ) -> None:
-    """It builds by hand, from the folder alone."""
+    """Both installers are pointed at the file that the image is given."""
+    cell = the_cell(real, PLAIN_ID)
+    files = renderer.cell(cell, LOCK, STEPS)
+    path, lines = written(runs(files["Dockerfile"])[-1])
+    assert lines == files["constraints.txt"].splitlines() == ["torch==2"]
+    assert f"PIP_CONSTRAINT={path} " in files["Dockerfile"]
+    assert f"UV_CONSTRAINT={path}\n" in files["Dockerfile"]
+
+
+# --- the same layers from the same inputs ----------------------------------------------------
+
+
+def test_nothing_is_copied_into_an_image(rendered: Rendered) -> None:
+    """A COPY gives a time of its own to the folders above what it copies."""
+    for cell, *texts in rendered:
+        for text in texts:
+            assert not {"ADD", "COPY"} & {line.split()[0] for line in instructions(text)}, cell.id
+
+
+def test_every_step_gives_what_it_made_the_time_of_the_matrix(
+    rendered: Rendered, real: Matrix
+) -> None:
+    """It begins with a stamp, and ends with the time of all that is newer."""
+    for cell, *texts in rendered:
+        for text in texts:
+            names = [line.split()[0] for line in instructions(text)]
+            epoch = instructions(text).index(f"ARG SOURCE_DATE_EPOCH={real.resolve.epoch}")
+            assert names.index("FROM") < epoch < names.index("RUN"), cell.id
+            for run in runs(text):
+                assert run.startswith(BEGINS), cell.id
+                assert ENDS.search(run), cell.id
+
+
+def test_every_step_settles_the_folder_that_it_writes_to(rendered: Rendered) -> None:
+    """Lists and stamps lie in memory, which is in no layer."""
+    for cell, *texts in rendered:
+        for run in (run for text in texts for run in runs(text)):
+            settled = ENDS.search(run)
+            assert settled is not None
+            for path in re.findall(r" > (\S+)", run):
+                assert path.startswith(("/dev/", settled["folder"])), cell.id
+            if " /opt/venv" in run.removesuffix(settled[0]):
+                assert settled["folder"] in ("/opt/venv", "/"), cell.id
+
+
+@pytest.mark.parametrize("kind", ["base", "image"])
+def test_a_step_settles_all_that_it_made_and_nothing_else(
+    rendered: Rendered, tmp_path: Path, kind: str
+) -> None:
+    """Run here, in another folder: what was there keeps its time, a link gets one of its own."""
+    cell, base, image = next(found for found in rendered if not found[0].own_python)
+    shell = os.environ | {"SOURCE_DATE_EPOCH": "1795132800"}
+    for number, run in enumerate(runs(base if kind == "base" else image)):
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        before = folder / "of an earlier step"
+        before.write_text("there", encoding="utf-8")
+        os.utime(before, (1_000_000_000, 1_000_000_000))
+        ends = ENDS.search(run)
+        assert ends is not None
+        command = BEGINS.removeprefix("RUN ") + (
+            'mkdir "$FOLDER/new" && touch "$FOLDER/new/a\nb" "$FOLDER/.hidden"'
+            ' && touch --date="10 seconds ago" "$FOLDER/new/early"'
+            ' && ln -s "$FOLDER/of an earlier step" "$FOLDER/link"'
+        )
+        command += ends[0].replace(f" {ends['folder']} ", ' "$FOLDER" ', 1)
+        command = command.replace("/dev/shm/before", '"$STAMP"')  # noqa: S108
+        places = {"FOLDER": str(folder), "STAMP": str(tmp_path / f"{number}.before")}
+        subprocess.run(["sh", "-c", command], env=shell | places, check=True)
+        times = {path.lstat().st_mtime for path in (folder, *folder.rglob("*")) if path != before}
+        assert times == {1795132800}, (cell.id, run)
+        assert before.stat().st_mtime == 1_000_000_000
+
+
+# --- wheels ----------------------------------------------------------------------------------
+
+
+def test_an_image_gets_the_wheels_of_its_lock_each_once(
+    published: Sequence[tuple[Cell, Lock]], project: Project
+) -> None:
+    """Over all steps, by exact version and hash; the base gets those of its own lock."""
+    for cell, lock in published:
+        image = project.cell_files(cell, lock)["Dockerfile"]
+        assert sorted(listed(image)) == sorted(requirements(lock)), cell.id
+        base = project.renderer.base(cell, LOCK)["Dockerfile"]
+        assert listed(base) == requirements(LOCK), cell.id
+
+
+def test_wheels_are_installed_in_the_order_of_the_steps(rendered: Rendered) -> None:
+    """A step a RUN, from the list that it wrote, with hashes and nothing beside it."""
+    image = rendered[0][2]
+    *installing, _ = runs(image)
+    assert len(STACKED_STEPS) == len(installing) == 3
+    for step, run in zip(STACKED_STEPS, installing, strict=True):
+        path, lines = written(run)
+        assert lines == requirements(the_lock(*step))
+        assert re.search(
+            rf" && UV_CONCURRENT_INSTALLS=1 uv pip install [^&]*--require-hashes --no-deps"
+            rf" --requirement {path} && ",
+            run,
+        )
+
+
+HOSTILE = (
+    replace(NUMPY, name="a';rm -rf /"),
+    replace(NUMPY, name="a b"),
+    replace(NUMPY, name="$(id)"),
+    replace(NUMPY, name=""),
+    replace(NUMPY, name="numpy\nRUN id"),
+    replace(NUMPY, name="numpy\\"),
+    replace(NUMPY, name="numpé"),
+    replace(NUMPY, version="1' && id '"),
+    replace(NUMPY, version="1\n"),
+    replace(NUMPY, sha256="0" * 63),
+    replace(NUMPY, sha256="0" * 64 + "\n"),
+    replace(NUMPY, sha256="0" * 64 + " --hash=sha256:" + "1" * 64),
+    replace(NUMPY, sha256="A" * 64),
+)
+
+
+@pytest.mark.parametrize("wheel", HOSTILE)
+def test_a_wheel_that_could_break_out_of_its_line_is_refused(
+    renderer: Renderer, real: Matrix, wheel: Wheel
+) -> None:
+    """A lock is read from a file that anyone may have edited."""
+    cell, lock = the_cell(real, PLAIN_ID), the_lock(TORCH, wheel)
+    hostile_steps: list[Step] = [(TORCH,), (wheel,)]
+    with pytest.raises(InputError, match="names a wheel that no index would") as caught:
+        renderer.cell(cell, lock, hostile_steps)
+    assert caught.value.where == wheel.filename
+    with pytest.raises(InputError):
+        renderer.beginning(cell, lock, hostile_steps)
+    with pytest.raises(InputError):
+        renderer.base(cell, lock)
+
+
+# --- beginnings ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell_id", [PLAIN_ID, STACKED_ID])
+def test_a_cell_begins_with_its_beginnings(renderer: Renderer, real: Matrix, cell_id: str) -> None:
+    """To the letter: so the engine has these steps done when the cell itself is built."""
+    cell = the_cell(real, cell_id)
+    whole = instructions(renderer.cell(cell, STACKED_LOCK, STACKED_STEPS)["Dockerfile"])
+    for count in range(len(STACKED_STEPS) + 1):
+        files = renderer.beginning(cell, STACKED_LOCK, STACKED_STEPS[:count])
+        beginning = instructions(files["Dockerfile"])
+        assert set(files) == {"Dockerfile"}
+        assert len(runs(files["Dockerfile"])) == count
+        assert beginning == whole[: len(beginning)]
+
+
+def test_cells_that_share_steps_begin_the_same(renderer: Renderer, real: Matrix) -> None:
+    """With a stack and without: the shared step is built for either, and serves both."""
+    plain, stacked = the_cell(real, PLAIN_ID), the_cell(real, STACKED_ID)
+    assert STEPS[:1] == STACKED_STEPS[:1] == ((TORCH,),)
+    shared = renderer.beginning(plain, LOCK, STEPS[:1])["Dockerfile"]
+    also = renderer.beginning(stacked, STACKED_LOCK, STACKED_STEPS[:1])["Dockerfile"]
+    whole = renderer.cell(stacked, STACKED_LOCK, STACKED_STEPS)["Dockerfile"]
+    assert len(runs(shared)) == 1
+    assert instructions(shared) == instructions(also)
+    assert instructions(shared) == instructions(whole)[: len(instructions(shared))]
+
+
+def test_equal_beginnings_of_published_cells_are_equal_instructions(
+    published: Sequence[tuple[Cell, Lock]], project: Project
+) -> None:
+    """What the project takes for one layer, the engine takes for one too."""
+    found: dict[Beginning, list[str]] = {}
+    for cell, lock in published:
+        for beginning in project.beginnings(cell, lock):
+            text = project.renderer.beginning(cell, lock, beginning[1])["Dockerfile"]
+            found.setdefault(beginning, []).append("\n".join(instructions(text)))
+    assert max(len(texts) for texts in found.values()) > 1
+    assert {len(set(texts)) for texts in found.values()} == {1}
+
+
+def test_a_rendered_folder_builds_by_hand(renderer: Renderer, real: Matrix) -> None:
+    """Its Dockerfile asks for no file; the lock and the constraints lie there to be read."""
     cell = expand(real)[0]
-    for files in (renderer.base(cell, LOCK), renderer.cell(cell, LOCK)):
-        copied = re.findall(r"^COPY (.*) \S+$", files["Dockerfile"], re.MULTILINE)
-        assert set(files) - {"Dockerfile"} == set(" ".join(copied).split())
-        assert LOCK.text == files["requirements.lock"]
+    base, image = renderer.base(cell, LOCK), renderer.cell(cell, LOCK, STEPS)
+    assert set(base) == {"Dockerfile", "requirements.lock"}
+    assert set(image) == {"Dockerfile", "requirements.lock", "constraints.txt"}
+    assert base["requirements.lock"] == image["requirements.lock"] == LOCK.text

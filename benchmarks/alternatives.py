@@ -1,0 +1,184 @@
+"""What a user would do instead of envmatrix: a Dockerfile a cell, by docker build or by bake.
+
+Both start from minimal images of the operating systems, which are made before the clock starts,
+and take the wheels of the same locks from the same server on loopback. Their images are named
+`bench/...`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from envmatrix.bootstrap import make_root
+from envmatrix.cells import Cell
+from envmatrix.engine import Engine
+from envmatrix.probe import Outcome, run_probe
+from envmatrix.project import Project
+from envmatrix.render import packages
+from envmatrix.wheelhouse import PORT, Wheelhouse
+
+REPOSITORY = "bench"
+
+TEXTBOOK = """\
+FROM {os}
+RUN apt-get update \\
+    && apt-get install --yes --no-install-recommends {packages} \\
+    && rm -rf /var/lib/apt/lists/*
+RUN useradd --uid 1000 --create-home user && python3 -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
+ARG PIP_INDEX_URL
+COPY requirements.lock .
+RUN pip install --no-cache-dir --require-hashes --requirement requirements.lock
+USER 1000
+"""
+
+# As uv's own guide for Docker has it: cache mounts, and bytecode compiled at build.
+BAKE = """\
+FROM {os}
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \\
+    --mount=type=cache,target=/var/lib/apt,sharing=locked \\
+    apt-get update && apt-get install --yes --no-install-recommends {packages}
+RUN useradd --uid 1000 --create-home user
+COPY uv /usr/local/bin/uv
+ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
+RUN uv venv /opt/venv
+ARG UV_DEFAULT_INDEX
+COPY requirements.lock .
+RUN --mount=type=cache,target=/root/.cache/uv \\
+    uv pip install --no-deps --require-hashes --requirement requirements.lock
+USER 1000
+"""
+
+
+def prepare(project: Project, engine: Engine, cells: Iterable[Cell], folder: Path) -> None:
+    """Bring all wheels into the wheelhouse, and make the minimal images of the systems."""
+    wheelhouse = Wheelhouse(project.store.root / "wheelhouse", print)
+    for cell in cells:
+        system = project.matrix.axes.os[cell.os]
+        for resolution, python, index in (
+            (project.cell_resolution(cell), cell.python, cell.index),
+            (project.base_resolution(cell), system.python, None),
+        ):
+            if resolution and resolution.lock:
+                wheelhouse.fetch(
+                    resolution.lock, python=python, glibc=system.glibc, arch=cell.arch, index=index
+                )
+        if system.bootstrap and not engine.image(f"{REPOSITORY}/os:{cell.os}"):
+            tar = folder / f"{cell.os}.tar"
+            make_root(
+                system.bootstrap,
+                tar,
+                packages=["ca-certificates"],
+                epoch=project.matrix.resolve.epoch,
+                log=folder / f"{cell.os}.log",
+            )
+            engine.import_tar(tar, f"{REPOSITORY}/os", cell.os)
+            tar.unlink()
+
+
+def context(project: Project, cell: Cell, dockerfile: str, folder: Path) -> Path:
+    """Lay out the folder that a cell is built from."""
+    resolution = project.cell_resolution(cell)
+    if resolution is None or resolution.lock is None:
+        raise SystemExit(f"{cell.id} has no lock")
+    place = folder / cell.id
+    place.mkdir(parents=True)
+    own = packages(project.matrix.axes.os[cell.os].python)
+    (place / "requirements.lock").write_text(resolution.lock.text, encoding="utf-8")
+    (place / "Dockerfile").write_text(
+        dockerfile.format(os=f"{REPOSITORY}/os:{cell.os}", packages=" ".join(own)),
+        encoding="utf-8",
+    )
+    return place
+
+
+def tag(kind: str, cell: Cell) -> str:
+    """Return the name of an image of this benchmark."""
+    return f"{REPOSITORY}/{kind}:{cell.id.replace('+', '_')}"
+
+
+@contextmanager
+def index(project: Project) -> Iterator[str]:
+    """Serve the wheelhouse; yield the address of the index."""
+    with Wheelhouse(project.store.root / "wheelhouse", print).serve() as address:
+        yield f"http://{address}:{PORT}/simple/"
+
+
+def textbook(project: Project, cells: Sequence[Cell], url: str, folder: Path) -> None:
+    """Build one cell after the other."""
+    for cell in cells:
+        place = context(project, cell, TEXTBOOK, folder)
+        command = ["docker", "build", "--network", "host", "--build-arg", f"PIP_INDEX_URL={url}"]
+        docker([*command, "--tag", tag("textbook", cell), str(place)], buildkit=False)
+
+
+def bake_file(project: Project, cells: Sequence[Cell], url: str, folder: Path) -> Path:
+    """Lay out what `docker buildx bake` takes to build all cells."""
+    targets: dict[str, dict[str, object]] = {}
+    for cell in cells:
+        place = context(project, cell, BAKE, folder)
+        shutil.copy2(find_uv_bin(), place / "uv")
+        targets[f"cell{len(targets)}"] = {
+            "context": str(place),
+            "tags": [tag("bake", cell)],
+            "network": "host",
+            "args": {"UV_DEFAULT_INDEX": url},
+        }
+    file = folder / "docker-bake.json"
+    group = {"default": {"targets": list(targets)}}
+    file.write_text(json.dumps({"group": group, "target": targets}), encoding="utf-8")
+    return file
+
+
+def bake(file: Path) -> None:
+    """Build all cells of a bake file."""
+    docker(["docker", "buildx", "bake", "--file", str(file)], buildkit=True)
+
+
+def docker(command: Sequence[str], *, buildkit: bool) -> None:
+    """Run the docker command quietly; its output is shown if it fails."""
+    environment = {**os.environ, "DOCKER_BUILDKIT": "1" if buildkit else "0"}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+
+
+def has_bake() -> bool:
+    """Return whether `docker buildx bake` is there."""
+    with suppress(OSError):
+        return not subprocess.run(
+            ["docker", "buildx", "version"], capture_output=True, check=False
+        ).returncode
+    return False
+
+
+def probe(project: Project, engine: Engine, kind: str, cells: Sequence[Cell], jobs: int) -> None:
+    """Run the probes of each cell in its image; all of them must pass."""
+
+    def one(cell: Cell) -> None:
+        image = tag(kind, cell)
+        for wanted in project.probes_of(cell):
+            result = run_probe(engine, image, wanted, gpu=False)
+            if result.outcome not in (Outcome.PASSED, Outcome.NOT_RUN):
+                raise SystemExit(f"{image}: {wanted.name}: {result.outcome}: {result.cause}")
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(one, cells))
+
+
+def remove(engine: Engine, kinds: Iterable[str]) -> None:
+    """Remove what was built under these names."""
+    for kind in kinds:
+        for name in engine.names(f"{REPOSITORY}/{kind}:*"):
+            engine.remove_image(name)
