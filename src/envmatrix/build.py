@@ -256,7 +256,9 @@ class Builder:
     def _layer_recipe(self, cell: Cell, lock: Lock, base: Built, count: int) -> Recipe:
         steps = self.project.steps(cell, lock)[:count]
         files = self.project.renderer.beginning(cell, lock, steps)
-        name = digest(cell.base_id, [wheel.sha256 for step in steps for wheel in step])[:12]
+        name = digest(cell.base_id, cell.index, [wheel.sha256 for step in steps for wheel in step])[
+            :12
+        ]
         return Recipe("layer", name, f"{REPOSITORY}/layer:{name}", files, base, "BASE", lock)
 
     def _cell_recipe(self, cell: Cell, lock: Lock, base: Built) -> Recipe:

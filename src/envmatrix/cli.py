@@ -356,7 +356,7 @@ def report(
     chosen = _choose(project, select, profile)
     reports = [_evidence_now(project, cell) for cell in chosen]
     where = folder or project.store.root / "report"
-    _write_report(reports, where, project.host_evidence())
+    _write_report(project, reports, where, project.host_evidence())
     if readme:
         text = readme.read_text(encoding="utf-8")
         evidence = os.path.relpath(where / "cells", readme.parent)
@@ -519,7 +519,7 @@ def _finish(done: Run, *, as_json: bool) -> None:
     project = _project()
     reports = done.reports
     where = project.store.root / "report"
-    _write_report(reports, where)
+    _write_report(project, reports, where)
     if as_json:
         _print_json(_document(reports))
     else:
@@ -560,7 +560,10 @@ def _document(
 
 
 def _write_report(
-    reports: Sequence[dict[str, Any]], where: Path, on_hosts: Sequence[dict[str, Any]] = ()
+    project: Project,
+    reports: Sequence[dict[str, Any]],
+    where: Path,
+    on_hosts: Sequence[dict[str, Any]] = (),
 ) -> None:
     from envmatrix.report import page
 
@@ -569,6 +572,11 @@ def _write_report(
     for folder, evidence in (("cells", reports), ("host", on_hosts)):
         for found in evidence:
             write_text(where / folder / f"{found['id']}.json", to_text(found))
+    for found in reports:
+        held = project.packages(found["layers"][0]) if found["layers"] else []
+        if held:
+            lines = "".join(f"{line}\n" for line in held)
+            write_text(where / "packages" / f"{found['axes']['os']}.txt", lines)
 
 
 def _print_table(reports: Sequence[dict[str, Any]]) -> None:
@@ -619,13 +627,14 @@ def _print_failures(reports: Sequence[dict[str, Any]]) -> None:
 
 def _print_layers(project: Project, cells: Sequence[Cell], *, as_json: bool) -> None:
     """Print the groups of wheels that cells on a base share, and the steps of each cell."""
-    bases: dict[str, dict[str, Any]] = {}
+    bases: dict[tuple[str, str | None], dict[str, Any]] = {}
     for cell in cells:
         base = bases.setdefault(
-            cell.base_id,
+            (cell.base_id, cell.index),
             {
                 "base": cell.base_id,
-                "groups": [group.to_json() for group in project.groups.get(cell.base_id, ())],
+                "index": cell.index,
+                "groups": [group.to_json() for group in project.groups_of(cell)],
                 "cells": [],
             },
         )
@@ -641,7 +650,7 @@ def _print_layers(project: Project, cells: Sequence[Cell], *, as_json: bool) -> 
         _print_json({"schema": 1, "bases": known})
         return
     for base in known:
-        out.print(base["base"])
+        out.print(base["base"] + (f", with {base['index']}" if base["index"] else ""))
         for group in base["groups"]:
             _print_group(group, 1)
         for cell_steps in base["cells"]:

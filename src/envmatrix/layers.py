@@ -48,11 +48,11 @@ class Group:
 
 
 def share(locks: Sequence[Lock], depth: int = MOST_SHARED) -> tuple[Group, ...]:
-    """Return the groups that pay for these cells, all on one base, best first.
+    """Return the groups that pay for these cells, all on one base.
 
-    A cell belongs to the first group all of whose wheels it holds. The group that saves most is
-    chosen first and is not given up for a better whole: so one more cell seldom changes the
-    layers of the others.
+    A cell belongs to the first group all of whose wheels it holds. The choice is among what all
+    holders of some wheel have in common: that which saves most comes first, and is not given up
+    for a better whole, so one more cell seldom changes the layers of the others.
     """
     held = [_heavy(lock.wheels) for lock in locks]
     return tuple(_share(held, depth))
@@ -70,7 +70,7 @@ def _share(held: Sequence[frozenset[Wheel]], depth: int) -> Iterator[Group]:
 
 
 def _best(held: Sequence[frozenset[Wheel]]) -> frozenset[Wheel]:
-    """Return the wheels that save most where the cells that hold them all share them."""
+    """Return what the holders of some wheel have in common, for the wheel that saves most."""
     candidates = {
         frozenset.intersection(*(wheels for wheels in held if wheel in wheels))
         for wheel in frozenset().union(*held)

@@ -10,18 +10,21 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
+import sysconfig
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from packaging.tags import Tag, compatible_tags, cpython_tags
-from packaging.utils import parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from uv import find_uv_bin
 
 from envmatrix.errors import ToolError
@@ -34,6 +37,12 @@ UV_GLIBC = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)
 MACHINES = {"amd64": "x86_64"}
 _DEFAULT_INDEX = None
 _EVERY_PYTHON = "every Python"
+# The Python that uv runs decides nothing, as nothing is built; without being told one it looks
+# for the asked version and starts all it finds on the way, for up to a second each time. Only a
+# free-threaded one would be taken to ask for wheels of its kind.
+_ANY_PYTHON = () if sysconfig.get_config_var("Py_GIL_DISABLED") else ("--python", sys.executable)
+# The log of the resolver tells which wheels were tried.
+_UV_ENVIRONMENT = {"NO_COLOR": "1", "RUST_LOG": "uv_resolver::resolver=debug"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +72,20 @@ class Problem:
         )
 
     @property
+    def uv_glibc(self) -> int:
+        """The minor version of the glibc that uv is asked for: the newest it knows that fits."""
+        minor = int(self.glibc.split(".")[1])
+        return max(known for known in UV_GLIBC if known <= minor)
+
+    @property
     def uv_platform(self) -> str:
         """The platform in uv's words, such as `x86_64-manylinux_2_36`."""
-        minor = int(self.glibc.split(".")[1])
-        fitting = max(known for known in UV_GLIBC if known <= minor)
-        return f"{MACHINES[self.arch]}-manylinux_2_{fitting}"
+        return f"{MACHINES[self.arch]}-manylinux_2_{self.uv_glibc}"
+
+    @property
+    def target(self) -> str:
+        """What a lock is for, in the words of its file."""
+        return f"Python {self.python}, glibc 2.{self.uv_glibc}, {self.arch}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +190,26 @@ def recall(store: Store, problem: Problem) -> Resolution | None:
 # --- asking uv -------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What uv gave for a problem, and how far it holds.
+
+    `proof` is what uv said where it gave no lock. `tried` are the file names of all wheels that
+    its search took up, also those it dropped again.
+    """
+
+    resolution: Resolution
+    proof: Judgement | None = None
+    tried: frozenset[str] = frozenset()
+
+
 @dataclass
 class Resolver:
-    """Asks uv. Remembers across problems which index cannot be reached, so it waits once."""
+    """Asks uv. Remembers across problems which index cannot be reached, so it waits once.
+
+    `unreachable` says why, by the address of an index, or by its host where there is no
+    connection to it at all.
+    """
 
     store: Store
     settings: PipSettings = field(default_factory=pip_settings)
@@ -186,17 +221,31 @@ class Resolver:
         """Resolve each problem once and return the resolutions by problem key.
 
         Problems that ask for the same requirements run one after another, since the answer to
-        one often settles the next; different ones run side by side.
+        one often settles the next; different ones run side by side. Of those that need the same
+        host, one goes ahead: uv waits long for a host that does not answer.
         """
-        groups: dict[object, dict[str, Problem]] = {}
+        by_question: dict[object, dict[str, Problem]] = {}
         for problem in problems:
             asked = (problem.requires, problem.constraints, problem.index)
-            groups.setdefault(asked, {})[problem.key] = problem
+            by_question.setdefault(asked, {})[problem.key] = problem
+        groups = [list(group.values()) for group in by_question.values()]
+        scouts = _scouts(groups)
+        heard = {host: Event() for host in scouts}
+
+        def resolve(group: Sequence[Problem]) -> dict[str, Resolution]:
+            host = _host(group[0].index)
+            if not host:
+                return self._resolve_group(group, done)
+            if group is not scouts[host]:
+                heard[host].wait()
+            try:
+                return self._resolve_group(group, done)
+            finally:
+                heard[host].set()
+
         found: dict[str, Resolution] = {}
         with ThreadPoolExecutor(max_workers=jobs) as pool:
-            for part in pool.map(
-                lambda group: self._resolve_group(group.values(), done), groups.values()
-            ):
+            for part in pool.map(resolve, _scouts_first(groups, scouts)):
                 found |= part
         return found
 
@@ -204,12 +253,18 @@ class Resolver:
         self, problems: Iterable[Problem], done: Callable[[Problem, Resolution], None]
     ) -> dict[str, Resolution]:
         settled: dict[str, Resolution] = {}
+        last: dict[str, _Answer] = {}
         found: dict[str, Resolution] = {}
-        for problem in problems:
+        # The newest glibc first: `_carried` says why.
+        for problem in sorted(problems, key=lambda problem: -problem.uv_glibc):
             resolution = settled.get(_EVERY_PYTHON) or settled.get(problem.python)
+            if resolution is None and problem.python in last:
+                resolution = _carried(last[problem.python], problem)
             if resolution is None:
-                resolution, proof = self._resolve(problem)
-                if reach := _reach(proof, problem):
+                answer = self._resolve(problem)
+                resolution = answer.resolution
+                last[problem.python] = answer
+                if reach := _reach(answer.proof, problem):
                     settled[reach] = resolution
             if resolution.lasting:
                 self.store.put("lock", problem.key, resolution.to_json())
@@ -217,42 +272,49 @@ class Resolver:
             done(problem, resolution)
         return found
 
-    def _resolve(self, problem: Problem) -> tuple[Resolution, Judgement | None]:
-        """Return the answer, and what uv said for it.
+    def _resolve(self, problem: Problem) -> _Answer:
+        """Return the answer to a problem.
 
         The variant's own index is asked; where it cannot be reached, the user's settings alone.
         A lock found that way is as good as any, but "no solution" is no proof then.
         """
-        if _DEFAULT_INDEX in self.unreachable:
-            return Resolution(None, _blocked(self.unreachable[_DEFAULT_INDEX])), None
-        if problem.index not in self.unreachable:
+        if cause := self._out_of_reach(_DEFAULT_INDEX):
+            return _Answer(Resolution(None, _blocked(cause)))
+        if not self._out_of_reach(problem.index):
             answer = self._ask(problem, problem.index)
-            if problem.index and answer.judgement and answer.lasting:
+            if problem.index and answer.proof and answer.resolution.lasting:
                 # Where another index has the name, uv passes over one that refuses it (401, 403)
                 # without a word; asked first and alone for what it has, it must answer.
                 self._ask(problem, problem.index, strategy="first-index")
-            if problem.index not in self.unreachable:
-                return answer, answer.judgement
-        cause = self.unreachable[problem.index]
+            if not self._out_of_reach(problem.index):
+                return answer
+        cause = self._out_of_reach(problem.index)
         answer = self._ask(problem, None)
-        if answer.lock:
-            return answer, None
-        return Resolution(None, _blocked(cause)), answer.judgement
+        if answer.resolution.lock:
+            return answer
+        return replace(answer, resolution=Resolution(None, _blocked(cause)))
+
+    def _out_of_reach(self, index: str | None) -> str:
+        """Return why an index cannot be reached; empty as far as nothing is known against it."""
+        reason = self.unreachable.get(index) or self.unreachable.get(_host(index))
+        return f"{index or _THE_INDEX} cannot be reached: {reason}" if reason else ""
 
     def _ask(
         self, problem: Problem, index: str | None, strategy: str = "unsafe-best-match"
-    ) -> Resolution:
+    ) -> _Answer:
         with tempfile.TemporaryDirectory(prefix="envmatrix-") as folder:
             output = Path(folder) / "pylock.toml"
             result = self._run_uv(problem, index, strategy, output)
+            said, tried = _without_log(result.stderr)
             if result.returncode == 0:
                 lock = _lock_from_pylock(problem, tomllib.loads(output.read_text("utf-8")))
-                return Resolution(lock, None)
-        judgement = classify(result.stderr, index)
+                return _Answer(Resolution(lock, None), tried=tried)
+        judgement = classify(said, index)
         if judgement.kind == "blocked":
-            failed = index if index and index in result.stderr else _DEFAULT_INDEX
-            self.unreachable[failed] = judgement.cause
-        return Resolution(None, judgement)
+            failed = index if index and index in said else _DEFAULT_INDEX
+            place = _host(failed) if _NO_CONNECTION in said else failed
+            self.unreachable[place] = _last_cause(said)
+        return _Answer(Resolution(None, judgement), proof=judgement)
 
     def _run_uv(
         self, problem: Problem, index: str | None, strategy: str, output: Path
@@ -268,6 +330,7 @@ class Resolver:
             str(constraints),
             "--python-version",
             problem.python,
+            *_ANY_PYTHON,
             "--python-platform",
             problem.uv_platform,
             "--only-binary",
@@ -286,7 +349,7 @@ class Resolver:
             *(["--index", index] if index else []),
             *self.settings.uv_arguments(),
         ]
-        environment = os.environ | self.settings.uv_environment() | {"NO_COLOR": "1"}
+        environment = os.environ | self.settings.uv_environment() | _UV_ENVIRONMENT
         try:
             return subprocess.run(
                 command,
@@ -326,6 +389,52 @@ def _reach(proof: Judgement | None, problem: Problem) -> str | None:
     if named is None or named[0].lower() not in roots:
         return None
     return {"no-such-version": _EVERY_PYTHON, "no-wheel-for-python": problem.python}.get(proof.kind)
+
+
+def _carried(answer: _Answer, problem: Problem) -> Resolution | None:
+    """Return the answer that uv would give, from the one for a newer glibc; None to ask.
+
+    The glibc decides nothing in uv's search but which wheel of a version is the best that can be
+    used, and none is where there is none. An older glibc takes wheels away and leaves the order
+    of the others, so a choice that it leaves in place is the best of what is left. Where it
+    leaves every choice in place, also those that were dropped again, the search takes the very
+    same steps to the same end. What was not chosen never mattered.
+
+    The log that this is read from is no contract of uv's: where it does not name what was
+    locked, it is not believed.
+    """
+    lock = answer.resolution.lock
+    if lock is None or not {wheel.filename for wheel in lock.wheels} <= answer.tried:
+        return None
+    ranks = _tag_ranks(problem.python, f"2.{problem.uv_glibc}", problem.arch)
+    if not all(_fits(filename, ranks) for filename in answer.tried):
+        return None
+    return Resolution(replace(lock, problem_key=problem.key, target=problem.target), None)
+
+
+def _scouts(groups: Iterable[Sequence[Problem]]) -> dict[str, Sequence[Problem]]:
+    """Return the group that finds out whether a host answers, for each but the user's own."""
+    scouts: dict[str, Sequence[Problem]] = {}
+    for group in groups:
+        if host := _host(group[0].index):
+            scouts.setdefault(host, group)
+    return scouts
+
+
+def _scouts_first(
+    groups: Iterable[Sequence[Problem]], scouts: Mapping[str, Sequence[Problem]]
+) -> list[Sequence[Problem]]:
+    """Put those that wait for a scout last: what needs no host is done meanwhile."""
+
+    def rank(group: Sequence[Problem]) -> int:
+        host = _host(group[0].index)
+        return 1 if not host else 0 if scouts[host] is group else 2
+
+    return sorted(groups, key=rank)
+
+
+def _host(index: str | None) -> str | None:
+    return urlsplit(index).netloc if index else None
 
 
 # --- what uv said ----------------------------------------------------------------------------
@@ -371,6 +480,16 @@ _NOT_ASKED = re.compile(
     r"returned a \d+ |could not be queried|the network was disabled|index lookups were disabled"
 )
 _ADDRESS = re.compile(r"(?:https?|file)://\S+")
+# What uv says where no connection to a host comes about, whichever of its indexes is asked.
+_NO_CONNECTION = "client error (Connect)"
+_THE_INDEX = "the package index"
+_LOG_LINE = re.compile(r"^(?:DEBUG| INFO| WARN|ERROR) .*\n?", re.MULTILINE)
+_TRIED = re.compile(r"^DEBUG Selecting: .* \((.+)\)$", re.MULTILINE)
+
+
+def _without_log(stderr: str) -> tuple[str, frozenset[str]]:
+    """Return what uv says to the user, and the wheels that its log says it tried."""
+    return _LOG_LINE.sub("", stderr), frozenset(_TRIED.findall(stderr))
 
 
 def classify(stderr: str, index: str | None) -> Judgement:
@@ -379,7 +498,7 @@ def classify(stderr: str, index: str | None) -> Judgement:
     Causes begin with the name of the distribution at fault, where one is.
     """
     if _PROOF not in stderr or _NOT_ASKED.search(stderr):
-        place = index if index and index in stderr else "the package index"
+        place = index if index and index in stderr else _THE_INDEX
         return _blocked(f"{place} cannot be reached: {_last_cause(stderr)}")
     said = " ".join(line.strip() for line in stderr.splitlines())
     if "exclude-newer" in said:
@@ -443,10 +562,11 @@ def _last_cause(stderr: str) -> str:
 def _lock_from_pylock(problem: Problem, pylock: Mapping[str, Any]) -> Lock:
     ranks = _tag_ranks(problem.python, problem.glibc, problem.arch)
     wheels = (_best_wheel(package, ranks) for package in pylock.get("packages", ()))
-    glibc = problem.uv_platform.rpartition("manylinux_")[2].replace("_", ".")
-    target = f"Python {problem.python}, glibc {glibc}, {problem.arch}"
     return Lock(
-        problem.key, target, problem.as_of, tuple(sorted(wheels, key=lambda wheel: wheel.name))
+        problem.key,
+        problem.target,
+        problem.as_of,
+        tuple(sorted(wheels, key=lambda wheel: wheel.name)),
     )
 
 
@@ -466,6 +586,13 @@ def _best_wheel(package: Mapping[str, Any], ranks: Mapping[Tag, int]) -> Wheel:
         wheel["hashes"]["sha256"],
         _size(wheel),
     )
+
+
+def _fits(filename: str, ranks: Mapping[Tag, int]) -> bool:
+    try:
+        return not ranks.keys().isdisjoint(parse_wheel_filename(filename)[3])
+    except InvalidWheelFilename:
+        return False
 
 
 def _filename(wheel: Mapping[str, Any]) -> str:

@@ -29,8 +29,10 @@ from envmatrix.render import Files, Renderer
 
 STATE = ".envmatrix"
 PUBLISHED = "published"
-Beginning = tuple[str, tuple[Step, ...]]
-"""A base, by id, and the first steps on it."""
+Place = tuple[str, str]
+"""A base, by id, and the index that is named before the first step: both are below all layers."""
+Beginning = tuple[Place, tuple[Step, ...]]
+"""Where a cell begins, and its first steps."""
 _PACKAGE_DATA = Path(__file__).parent / "_data"
 _CHECKOUT = Path(__file__).parents[2]
 
@@ -248,25 +250,29 @@ class Project:
 
     def steps(self, cell: Cell, lock: Lock) -> Sequence[Step]:
         """The steps that install the wheels of a cell."""
-        return steps(lock, self.groups.get(cell.base_id, ()))
+        return steps(lock, self.groups_of(cell))
+
+    def groups_of(self, cell: Cell) -> Sequence[Group]:
+        """The groups of wheels that cells in the place of this one share."""
+        return self._groups.get(_place(cell), ())
 
     def beginnings(self, cell: Cell, lock: Lock) -> list[Beginning]:
         """What a cell begins with, after each of its steps; equal ones are one layer."""
         all_steps = tuple(self.steps(cell, lock))
-        return [(cell.base_id, all_steps[: n + 1]) for n in range(len(all_steps))]
+        return [(_place(cell), all_steps[: n + 1]) for n in range(len(all_steps))]
 
     @cached_property
-    def groups(self) -> Mapping[str, Sequence[Group]]:
-        """The wheels that cells on one base share, by base id.
+    def _groups(self) -> Mapping[Place, Sequence[Group]]:
+        """The wheels that cells on one base and with one index share.
 
         From the committed locks alone: what else is known on this machine must not change what a
         cell is rendered to.
         """
-        locks: dict[str, list[Lock]] = {}
+        locks: dict[Place, list[Lock]] = {}
         for cell in self.published():
             if lock := self._committed_lock(cell.id):
-                locks.setdefault(cell.base_id, []).append(lock)
-        return {base_id: share(held) for base_id, held in locks.items()}
+                locks.setdefault(_place(cell), []).append(lock)
+        return {place: share(held) for place, held in locks.items()}
 
     def fingerprint(self, cell: Cell) -> str | None:
         """The hash of all inputs of a cell's evidence, or None while it has no lock."""
@@ -412,6 +418,10 @@ LOCKED = Judgement(
 NOT_ATTEMPTED = Judgement(
     Verdict.UNKNOWN, "plan", "not-attempted", "nothing was tried yet", "lock it, or run it"
 )
+
+
+def _place(cell: Cell) -> Place:
+    return cell.base_id, cell.index or ""
 
 
 def _named(packages: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -127,7 +127,7 @@ def constraints(requires: Sequence[str], lock: Lock) -> list[str]:
     return [f"{wheel.name}=={wheel.version}" for wheel in lock.wheels if wheel.name in pinned_names]
 
 
-_PLAIN = re.compile(r"[A-Za-z0-9._-]+===[A-Za-z0-9._+!-]+ --hash=sha256:[0-9a-f]{64}")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*===[A-Za-z0-9._+!-]+ --hash=sha256:[0-9a-f]{64}")
 
 
 def pinned(wheel: Wheel) -> str:

@@ -95,6 +95,8 @@ def lock_cells(
         if bases:
             asked.append((project.base_problem(cell), project.base_resolution))
         for problem, known in asked:
+            if problem.key in found:
+                continue
             resolution = None if fresh else known(cell)
             if resolution is not None:
                 found[problem.key] = resolution
@@ -108,7 +110,9 @@ def lock_cells(
         progress.finished("lock", name, said, reused=False)
 
     if ahead:
-        found |= Resolver(project.store).resolve_all(ahead.values(), jobs or default_jobs(), done)
+        # uv waits for indexes most of its time, and takes little memory.
+        side_by_side = jobs or min(16, 4 * default_jobs())
+        found |= Resolver(project.store).resolve_all(ahead.values(), side_by_side, done)
     return found
 
 
@@ -342,7 +346,7 @@ class _Work:
 
     def _layer(self, one: Locked, beginning: Beginning, below: str) -> Task:
         """Build what several cells begin with; should it fail, each of them tells so itself."""
-        _, steps = beginning
+        place, steps = beginning
         more = sum(map(len, steps)) - 1
         name = steps[-1][0].name + (f" and {more} more" if more else "")
 
@@ -354,7 +358,7 @@ class _Work:
             self._told("layer", name, lambda: self.builder.layer(one.cell, one.lock, base, count))
             return lambda: self.builder.drop_layer(one.cell, one.lock, base, count)
 
-        key = f"layer:{digest(one.cell.base_id, [wheel.sha256 for s in steps for wheel in s])}"
+        key = f"layer:{digest(place, [wheel.sha256 for step in steps for wheel in step])}"
         return Task(key, (below, f"fetch:{one.cell.id}"), "engine", work)
 
     def _drops(self, tasks: Mapping[str, Task]) -> Iterator[Task]:

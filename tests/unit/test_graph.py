@@ -103,9 +103,7 @@ def test_what_is_begun_is_brought_to_its_end_before_the_next_is_begun() -> None:
         return Task(key, after, "engine", lambda _: done.append(key))
 
     tasks = [
-        noting(f"{stage}:{cell}")
-        for cell in ("long", "short")
-        for stage in ("build", "probe")
+        noting(f"{stage}:{cell}") for cell in ("long", "short") for stage in ("build", "probe")
     ]
     run_graph(tasks, {"engine": 1})
     assert done == ["build:long", "probe:long", "build:short", "probe:short"]

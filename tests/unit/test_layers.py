@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from envmatrix.layers import HEAVY, MOST_SHARED, Group, Step, share, steps
@@ -65,6 +65,18 @@ def some_locks(draw: st.DrawFn) -> tuple[Lock, ...]:
     )
 
 
+CUBLAS, CUDNN = the_wheel("cublas", 8 * HEAVY), the_wheel("cudnn", 7 * HEAVY, "9.20")
+SMALL_CUDNN = the_wheel("cudnn", HEAVY, "9.20")
+OTHER_CUDNN = the_wheel("cudnn", HEAVY, "9.10")
+TORCH, XLA = the_wheel("torch", 4 * HEAVY), the_wheel("torch-xla", 3 * HEAVY)
+TENSORFLOW = the_wheel("tensorflow", 6 * HEAVY)
+NUMPY, PIP = the_wheel("numpy", 16_000_000), the_wheel("pip", 0)
+STAIRS = [the_wheel(f"w{n}", HEAVY * 10 ** (9 - n)) for n in range(MOST_SHARED + 3)]
+"""Each so much larger than the next that it is worth a layer below it."""
+CLIMBING = tuple(the_lock(*STAIRS[: n + 1], PIP) for n in range(len(STAIRS)))
+"""Cells that hold one of them more, each."""
+
+
 # --- what always holds -----------------------------------------------------------------------
 
 
@@ -89,6 +101,7 @@ def test_light_wheels_are_in_the_last_step_alone(locks: tuple[Lock, ...]) -> Non
 
 
 @given(some_locks())
+@example(CLIMBING)
 def test_a_cell_has_at_most_so_many_layers(locks: tuple[Lock, ...]) -> None:
     """The shared ones, one of its other heavy wheels, one of its light ones."""
     assert all(len(found) <= MOST_SHARED + 2 for found in all_steps(*locks))
@@ -130,7 +143,7 @@ def test_light_wheels_decide_nothing(locks: tuple[Lock, ...]) -> None:
 
 @given(some_locks())
 def test_no_wheel_alone_saves_more_than_the_first_group(locks: tuple[Lock, ...]) -> None:
-    """What several cells hold is shared, the most bytes first."""
+    """And there is one wherever two cells hold the same heavy wheel."""
     saved = [
         wheel.size * (sum(wheel in lock.wheels for lock in locks) - 1)
         for wheel in set().union(*map(heavy, locks))
@@ -166,13 +179,6 @@ def test_a_cell_that_is_not_among_those_shared_takes_the_groups_it_holds(
 
 
 # --- examples --------------------------------------------------------------------------------
-
-CUBLAS, CUDNN = the_wheel("cublas", 8 * HEAVY), the_wheel("cudnn", 7 * HEAVY, "9.20")
-SMALL_CUDNN = the_wheel("cudnn", HEAVY, "9.20")
-OTHER_CUDNN = the_wheel("cudnn", HEAVY, "9.10")
-TORCH, XLA = the_wheel("torch", 4 * HEAVY), the_wheel("torch-xla", 3 * HEAVY)
-TENSORFLOW = the_wheel("tensorflow", 6 * HEAVY)
-NUMPY, PIP = the_wheel("numpy", 16_000_000), the_wheel("pip", 0)
 
 
 def test_three_cells_share_their_cuda_libraries_and_one_with_another_cudnn_stands_alone() -> None:
@@ -284,12 +290,10 @@ def test_no_cells_or_one_share_nothing() -> None:
 
 def test_sharing_ends_at_a_depth() -> None:
     """What more could be shared goes with the other heavy wheels of a cell."""
-    wheels = [the_wheel(f"w{n}", HEAVY * 10 ** (9 - n)) for n in range(MOST_SHARED + 3)]
-    chain = [the_lock(*wheels[:count], PIP) for count in range(1, len(wheels) + 1)]
-    assert all_steps(*chain)[-1] == (
-        *((wheel,) for wheel in wheels[:MOST_SHARED]),
-        tuple(wheels[MOST_SHARED:]),
+    assert all_steps(*CLIMBING)[-1] == (
+        *((wheel,) for wheel in STAIRS[:MOST_SHARED]),
+        tuple(STAIRS[MOST_SHARED:]),
         (PIP,),
     )
-    assert share(chain, 0) == ()
-    assert [len(path) for _, path in flat(share(chain, 1))] == [1]
+    assert share(CLIMBING, 0) == ()
+    assert [len(path) for _, path in flat(share(CLIMBING, 1))] == [1]

@@ -16,10 +16,15 @@ from envmatrix.lock import (
     Problem,
     Resolution,
     Wheel,
+    _Answer,
     _best_wheel,
+    _carried,
     _lock_from_pylock,
     _reach,
+    _scouts,
+    _scouts_first,
     _tag_ranks,
+    _without_log,
     classify,
     parse_lock,
     platform_tags,
@@ -124,6 +129,53 @@ def test_a_proof_reaches_only_as_far_as_it_holds() -> None:
     assert _reach(judged("abi-tag"), PROBLEM) is None  # names tensorflow-cpu, a dependency here
     assert _reach(judged("conflict"), PROBLEM) is None
     assert _reach(None, PROBLEM) is None
+
+
+@pytest.mark.parametrize("output", sorted(path.stem for path in OUTPUTS.glob("*.txt")))
+def test_the_log_of_uv_is_no_part_of_what_it_says(output: str) -> None:
+    """Lines of the log name indexes that answered and wheels that were not to blame."""
+    said = (OUTPUTS / f"{output}.txt").read_text(encoding="utf-8")
+    log = (
+        "DEBUG Searching for a compatible version of numpy (*)\n"
+        "DEBUG Selecting: numpy==2.5.0 [compatible] (numpy-2.5.0-py3-none-any.whl)\n"
+        " WARN https://index.example did something odd\n"
+    )
+    tried = frozenset({"numpy-2.5.0-py3-none-any.whl"})
+    assert _without_log(log + said + log) == (said, tried)
+
+
+@pytest.mark.parametrize(
+    "tried",
+    [
+        set(),
+        {"a-1-py3-none-any.whl", "b-1-cp312-cp312-manylinux_2_39_x86_64.whl"},
+        {"a-1-py3-none-any.whl", "b-1.tar.gz"},
+        {"a-1-py3-none-any.whl", "unknown filename"},
+    ],
+)
+def test_an_answer_is_not_carried_where_the_log_leaves_a_doubt(tried: set[str]) -> None:
+    """A log that does not name what was locked, a wheel that is too new, a file of no kind."""
+    lock = Lock("key", "t", "2026-11-20", (Wheel("a", "1", "a-1-py3-none-any.whl", "0" * 64, 5),))
+    answer = Resolution(lock, None)
+    sure = _carried(_Answer(answer, tried=frozenset({"a-1-py3-none-any.whl"})), PROBLEM)
+    assert sure is not None
+    assert sure.lock is not None
+    assert sure.lock.problem_key == PROBLEM.key
+    assert _carried(_Answer(answer, tried=frozenset(tried)), PROBLEM) is None
+
+
+def test_one_problem_of_each_host_goes_first_and_its_others_last() -> None:
+    """What needs no such host is done while the first one finds out."""
+
+    def group(index: str | None) -> list[Problem]:
+        return [Problem(("torch",), (), index, "3.12", "2.36", "amd64", "2026-11-20")]
+
+    here, there, elsewhere = (
+        group(f"https://{place}") for place in ("a.example/cpu", "a.example/cu126", "b.example/cpu")
+    )
+    none = group(None)
+    groups = [none, here, there, elsewhere]
+    assert _scouts_first(groups, _scouts(groups)) == [here, elsewhere, none, there]
 
 
 # --- the lock file ---------------------------------------------------------------------------

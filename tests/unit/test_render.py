@@ -260,16 +260,21 @@ def test_every_step_gives_what_it_made_the_time_of_the_matrix(
                 assert ENDS.search(run), cell.id
 
 
-def test_every_step_settles_the_folder_that_it_writes_to(rendered: Rendered) -> None:
-    """Lists and stamps lie in memory, which is in no layer."""
-    for cell, *texts in rendered:
-        for run in (run for text in texts for run in runs(text)):
-            settled = ENDS.search(run)
-            assert settled is not None
+def settled(text: str) -> list[str]:
+    """Return the folder that each RUN settles."""
+    return [found["folder"] for run in runs(text) if (found := ENDS.search(run))]
+
+
+def test_every_step_settles_all_that_it_writes_to(rendered: Rendered) -> None:
+    """For root that is the whole system. Lists and stamps lie in memory, which is in no layer."""
+    for cell, base, image in rendered:
+        by_root, _, by_user = "\n".join(instructions(base)).partition("\nUSER ")
+        assert set(settled(by_root)) == {"/"}, cell.id
+        assert settled(by_user) == ["/opt/venv"], cell.id
+        assert settled(image) == ["/opt/venv"] * len(STACKED_STEPS) + ["/opt/envmatrix"], cell.id
+        for run, folder in zip(runs(image), settled(image), strict=True):
             for path in re.findall(r" > (\S+)", run):
-                assert path.startswith(("/dev/", settled["folder"])), cell.id
-            if " /opt/venv" in run.removesuffix(settled[0]):
-                assert settled["folder"] in ("/opt/venv", "/"), cell.id
+                assert path.startswith(("/dev/", f"{folder}/")), cell.id
 
 
 @pytest.mark.parametrize("kind", ["base", "image"])
