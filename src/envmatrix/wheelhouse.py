@@ -202,7 +202,7 @@ class Wheelhouse:
         handler = functools.partial(_Index, directory=str(self.root))
         address = str(_LOOPBACK[2 + secrets.randbelow(_LOOPBACK.num_addresses - 4)])
         try:
-            server = http.server.ThreadingHTTPServer((address, PORT), handler)
+            server = _Server((address, PORT), handler)
         except OSError as error:
             raise SurroundingsError(
                 f"the wheelhouse cannot be served: {error.strerror}",
@@ -217,6 +217,10 @@ class Wheelhouse:
             finally:
                 server.shutdown()
                 thread.join()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128  # uv connects for all wheels of a step at once
 
 
 class _Index(http.server.SimpleHTTPRequestHandler):
