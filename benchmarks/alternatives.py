@@ -122,20 +122,18 @@ def textbook(project: Project, cells: Sequence[Cell], url: str, folder: Path) ->
 
 
 def bake_file(project: Project, cells: Sequence[Cell], url: str, folder: Path) -> Path:
-    """Lay out what `docker buildx bake` takes to build all cells."""
-    targets: dict[str, dict[str, object]] = {}
-    for cell in cells:
+    """Lay out what `docker buildx bake` takes to build all cells.
+
+    A Compose file: the network of a target cannot be said in bake's own, as of 0.13.
+    """
+    services = {}
+    for number, cell in enumerate(cells):
         place = context(project, cell, BAKE, folder)
         shutil.copy2(find_uv_bin(), place / "uv")
-        targets[f"cell{len(targets)}"] = {
-            "context": str(place),
-            "tags": [tag("bake", cell)],
-            "network": "host",
-            "args": {"UV_DEFAULT_INDEX": url},
-        }
-    file = folder / "docker-bake.json"
-    group = {"default": {"targets": list(targets)}}
-    file.write_text(json.dumps({"group": group, "target": targets}), encoding="utf-8")
+        build = {"context": str(place), "network": "host", "args": {"UV_DEFAULT_INDEX": url}}
+        services[f"cell{number}"] = {"image": tag("bake", cell), "build": build}
+    file = folder / "compose.yaml"
+    file.write_text(json.dumps({"services": services}), encoding="utf-8")
     return file
 
 

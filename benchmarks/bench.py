@@ -172,58 +172,112 @@ def lock(folder: Path) -> Iterator[Row]:
     yield Row("`lock --profile all --fresh`: uv's cache is all", fresh.wall, 60, "s")
 
 
+def cpu_cells(project: Project) -> list[Cell]:
+    """Return the cells that envmatrix is compared on."""
+    return choose(project.matrix, project.cells, (), "cpu")
+
+
 def cpu(folder: Path) -> Iterator[Row]:
-    """The cpu profile from an empty state, against a Dockerfile a cell and against bake."""
+    """The cpu profile from an empty state, against a Dockerfile a cell, one after another."""
     project = at(folder)
-    cells = choose(project.matrix, project.cells, (), "cpu")
+    cells = cpu_cells(project)
     with Engine.connect() as engine, alternatives.index(project) as url:
         alternatives.prepare(project, engine, cells, folder.parent)
         ours = measure(folder, "run", "--profile", "cpu")
-        again = median(folder, "run", "--profile", "cpu")
-        say(f"envmatrix {ours.wall:.0f} s")
+        probes = sum(probe_seconds(folder, cell) for cell in cells)
+        yield Row(WHOLE, ours.wall, None, "s", "wheels at hand; the systems bootstrapped")
+        yield Row(PROBES, probes, None, "s", f"{default_jobs()} cells side by side")
         place = folder.parent / "textbook"
         built = timed(lambda: alternatives.textbook(project, cells, url, place))
         probed = timed(lambda: alternatives.probe(project, engine, "textbook", cells, 1))
-        say(f"textbook {built:.0f} + {probed:.0f} s")
-        note = f"{ours.wall:.0f} s / {built:.0f} s built + {probed:.0f} s probed"
-        yield Row("cpu profile, by the textbook way", ours.wall / (built + probed), 0.4, "", note)
-        if alternatives.has_bake():
-            yield from against_bake(project, engine, cells, url, (ours, again))
-        yield Row("peak memory of the tool", ours.memory / MEGABYTE, 200, "MB")
-        yield from first_imports(engine, cells)
-        alternatives.remove(engine, ("textbook", "bake"))
+    note = f"{ours.wall:.0f} s / {built:.0f} s built + {probed:.0f} s probed"
+    yield Row("cpu profile, by the textbook way", ours.wall / (built + probed), 0.4, "", note)
+
+
+def bake(folder: Path) -> Iterator[Row]:
+    """The cpu profile by `docker buildx bake` from an empty builder cache, and once more.
+
+    Its images are not probed: what the probes took in the run of the section before, as many at
+    a time, is added to both.
+    """
+    if not alternatives.has_bake():
+        say("docker buildx is not there")
+        return
+    project = at(folder)
+    cells = cpu_cells(project)
+    ours, probed = figure("cpu", WHOLE), figure("cpu", PROBES) / default_jobs()
+    with Engine.connect() as engine, alternatives.index(project) as url:
+        alternatives.prepare(project, engine, cells, folder.parent)
+        alternatives.docker(["docker", "builder", "prune", "--force", "--all"], buildkit=True)
+        file = alternatives.bake_file(project, cells, url, folder.parent / "bake")
+        built = timed(lambda: alternatives.bake(file))
+        again = timed(lambda: alternatives.bake(file))
+        alternatives.remove(engine, ("bake",))
+    note = f"{ours:.0f} s / {built:.0f} s built + {probed:.0f} s probed"
+    yield Row("cpu profile, by bake with uv", ours / (built + probed), 1, "", note)
+    yield Row("bake with nothing changed", again, None, "s", "without a look at any evidence")
+
+
+WHOLE = "cpu profile from an empty state"
+PROBES = "seconds of its probes, summed over the cells"
+
+
+def figure(section: str, what: str) -> float:
+    """Return a figure that a section before has measured."""
+    found = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
+    rows = found.get(section, {"rows": []})["rows"]
+    for row in rows:
+        if row["what"] == what:
+            return float(row["figure"])
+    raise SystemExit(f"measure the section {section} first")
+
+
+def probe_seconds(folder: Path, cell: Cell) -> float:
+    """Return what the probes of a cell took together."""
+    path = folder / f".envmatrix/cells/{cell.id}.json"
+    return float(json.loads(path.read_text(encoding="utf-8"))["seconds"]["probe"])
+
+
+def imports(folder: Path) -> Iterator[Row]:
+    """The first import in new, read-only containers."""
+    project = at(folder)
+    cells = cpu_cells(project)
+    with Engine.connect() as engine, alternatives.index(project) as url:
+        measure(ROOT, "build", "--profile", "cpu")
+        for family in dict.fromkeys(cell.family for cell in cells):
+            cell = next(cell for cell in reversed(cells) if cell.family == family)
+            textbook = alternatives.tag("textbook", cell)
+            if engine.image(textbook) is None:
+                alternatives.prepare(project, engine, [cell], folder.parent)
+                alternatives.textbook(project, [cell], url, folder.parent / family)
+            ours = import_seconds(engine, cell_tag(cell), family)
+            for what, theirs in (
+                ("the textbook image", import_seconds(engine, textbook, family)),
+                (
+                    "the same without bytecode",
+                    import_seconds(engine, cell_tag(cell), family, bytecode=False),
+                ),
+            ):
+                note = f"{ours:.2f} s / {theirs:.2f} s"
+                yield Row(f"first `import {family}`, by {what}", ours / theirs, None, "", note)
+        alternatives.remove(engine, ("textbook",))
+
+
+def again(folder: Path) -> Iterator[Row]:
+    """The cpu profile where all of it is done, and with one cell more."""
+    measure(ROOT, "run", "--profile", "cpu")
+    with_state(folder)
+    taken = median(folder, "run", "--profile", "cpu")
+    yield Row("nothing changed, cpu profile", taken.wall, 1, "s")
+    yield Row("peak memory of the tool", taken.memory / MEGABYTE, 200, "MB")
+    with Engine.connect() as engine:
         yield from one_cell_added(folder, engine)
 
 
-def against_bake(
-    project: Project, engine: Engine, cells: Sequence[Cell], url: str, ours: tuple[Taken, Taken]
-) -> Iterator[Row]:
-    """Build with bake from an empty builder cache, and once more with nothing changed."""
-    alternatives.docker(["docker", "builder", "prune", "--force", "--all"], buildkit=True)
-    file = alternatives.bake_file(project, cells, url, project.root.parent / "bake")
-    built = timed(lambda: alternatives.bake(file))
-    jobs = default_jobs()
-    probed = timed(lambda: alternatives.probe(project, engine, "bake", cells, jobs))
-    again = timed(lambda: alternatives.bake(file))
-    say(f"bake {built:.0f} + {probed:.0f} s, again {again:.1f} s")
-    first, second = ours
-    note = f"{first.wall:.0f} s / {built:.0f} s built + {probed:.0f} s probed, {jobs} at a time"
-    yield Row("cpu profile, by bake with uv", first.wall / (built + probed), 1, "", note)
-    yield Row("nothing changed, cpu profile", second.wall, 1, "s", f"bake alone: {again:.2f} s")
-
-
-def first_imports(engine: Engine, cells: Sequence[Cell]) -> Iterator[Row]:
-    """Import each framework in read-only containers of either image, one after another."""
-    for family in dict.fromkeys(cell.family for cell in cells):
-        cell = next(cell for cell in reversed(cells) if cell.family == family)
-        ours = import_seconds(engine, cell_tag(cell), family)
-        theirs = import_seconds(engine, alternatives.tag("textbook", cell), family)
-        note = f"{ours:.2f} s / {theirs:.2f} s"
-        yield Row(f"first `import {family}`, by the textbook image", ours / theirs, None, "", note)
-        bare = import_seconds(engine, cell_tag(cell), family, bytecode=False)
-        note = f"{ours:.2f} s / {bare:.2f} s"
-        what = f"first `import {family}`, by the same without bytecode"
-        yield Row(what, ours / bare, None, "", note)
+def with_state(folder: Path) -> None:
+    """Give a copy what this checkout has recorded."""
+    for name in ("records", "cells"):
+        shutil.copytree(ROOT / ".envmatrix" / name, folder / ".envmatrix" / name)
 
 
 def import_seconds(engine: Engine, image: str, family: str, *, bytecode: bool = True) -> float:
@@ -265,22 +319,22 @@ def one_cell_added(folder: Path, engine: Engine) -> Iterator[Row]:
 
 
 def cuda(folder: Path) -> Iterator[Row]:
-    """Three CUDA torch cells that share CUDA: bytes that the engine stores."""
-    project = at(folder)
+    """Three CUDA torch cells that share CUDA: the bytes that the engine stores.
+
+    Ours are those of the checkout itself: what is stored does not depend on when it was built.
+    """
+    project = at(ROOT)
     selected = ("*torch*-2.13.0-py3.11-debian12-cu130",)
     cells = choose(project.matrix, project.cells, selected, None)
     with Engine.connect() as engine, alternatives.index(project) as url:
-        alternatives.prepare(project, engine, cells, folder.parent)
-        ours_wall = measure(folder, "build", *selected).wall
+        measure(ROOT, "build", *selected)
         ours = stored(engine, [cell_tag(cell) for cell in cells])
-        place = folder.parent / "textbook"
-        wall = timed(lambda: alternatives.textbook(project, cells, url, place))
+        alternatives.prepare(project, engine, cells, folder.parent)
+        alternatives.textbook(project, cells, url, folder.parent / "textbook")
         theirs = stored(engine, [alternatives.tag("textbook", cell) for cell in cells])
         alternatives.remove(engine, ("textbook",))
     note = f"{ours / 1e9:.2f} GB / {theirs / 1e9:.2f} GB, for {len(cells)} cells"
     yield Row("bytes of three CUDA torch cells, by the textbook way", ours / theirs, 0.6, "", note)
-    note = f"{ours_wall:.0f} s / {wall:.0f} s, wheels at hand"
-    yield Row("time to build them, by the textbook way", ours_wall / wall, None, "", note)
 
 
 def stored(engine: Engine, names: Sequence[str]) -> int:
@@ -293,7 +347,9 @@ def stored(engine: Engine, names: Sequence[str]) -> int:
     return sum(layers.values())
 
 
-SECTIONS = {section.__name__: section for section in (plan, quick, lock, cpu, cuda)}
+SECTIONS = {
+    section.__name__: section for section in (plan, quick, lock, cpu, bake, again, imports, cuda)
+}
 
 
 # --- results ---------------------------------------------------------------------------------
@@ -338,7 +394,7 @@ def page(found: dict[str, dict[str, object]]) -> str:
         lines += [
             f"## {section}",
             "",
-            f"{work.__doc__} Measured on {one['date']}: {one['machine']}.",
+            f"{(work.__doc__ or '').splitlines()[0]} Measured on {one['date']}: {one['machine']}.",
         ]
         lines += ["", "| what | figure | at most | | |", "| --- | --- | --- | --- | --- |"]
         lines += [str(Row(**row)) for row in one["rows"]]  # type: ignore[attr-defined]
@@ -367,8 +423,8 @@ def main() -> None:
             for row in SECTIONS[section](folder):
                 print(row, flush=True)
                 rows.append(row)
-        if not given.smoke:
-            keep(section, rows)
+                if not given.smoke:  # an hour of measuring is not lost to what fails after it
+                    keep(section, rows)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from envmatrix.layers import HEAVY, MOST_SHARED, Group, Step, share, steps
 from envmatrix.lock import Lock, Wheel
+from envmatrix.project import Project
 
 
 def the_wheel(name: str, size: int, version: str = "1") -> Wheel:
@@ -297,3 +300,23 @@ def test_sharing_ends_at_a_depth() -> None:
     )
     assert share(CLIMBING, 0) == ()
     assert [len(path) for _, path in flat(share(CLIMBING, 1))] == [1]
+
+
+def test_published_images_share_the_layers_of_the_steps_they_share(root: Path) -> None:
+    """Seen in the engine's own diff ids: as many as the steps in common, and not one more."""
+    project = Project(root / "matrix.yaml")
+    seen = []
+    for cell in project.published():
+        evidence, found = project.evidence(cell), project.cell_resolution(cell)
+        if evidence and evidence["layers"] and found and found.lock:
+            seen.append((project.beginnings(cell, found.lock), evidence["layers"]))
+    pairs = [pair for pair in combinations(seen, 2) if pair[0][0][0][0] == pair[1][0][0][0]]
+    sharing = 0
+    for (steps_a, layers_a), (steps_b, layers_b) in pairs:
+        # Above the base: a layer a step, and one for the constraints.
+        base = len(layers_a) - len(steps_a) - 1
+        common = sum(one == other for one, other in zip(steps_a, steps_b, strict=False))
+        assert layers_a[: base + common] == layers_b[: base + common]
+        assert layers_a[base + common] != layers_b[base + common]
+        sharing += common > 0
+    assert sharing > 0
