@@ -12,6 +12,11 @@ from pathlib import Path
 
 from envmatrix.errors import ToolError
 
+# Debian compiles with a random hash seed, on which bytecode depends before Python 3.11 (bpo-37596).
+_COMPILE_AGAIN = (
+    "python3 -c 'import sys; sys.exit(sys.version_info >= (3, 11))' || exit 0; "
+    "PYTHONHASHSEED=0 python3 -S -m compileall -qq -f /usr/lib/python3* || true"
+)
 _SHOW_PACKAGES = (
     r"dpkg-query --show --showformat '\${binary:Package}=\${Version}\n'"
     " | xargs apt-cache show > /packages"
@@ -48,6 +53,7 @@ def make_root(
         f"--include={','.join(packages)}",
         # Lists expire after a week; a mirror that stands still longer is signed all the same.
         '--aptopt=Acquire::Check-Valid-Until "false"',
+        f'--customize-hook=chroot "$1" sh -c "{_COMPILE_AGAIN}"',
         # While apt still has its lists: what is installed, with the hash of its .deb.
         f'--customize-hook=chroot "$1" sh -c "{_SHOW_PACKAGES}"',
         f"--customize-hook=download /packages {shlex.quote(str(held))}",

@@ -328,12 +328,16 @@ class Project:
         if layers:
             self.store.put("verify", digest(list(layers)), found)
 
-    def keep_verified(self, cell: Cell) -> dict[str, Any] | None:
-        """Put what rebuilding a cell gave into its evidence; return that."""
+    def keep_verified(self, cell: Cell, layers: Sequence[str]) -> dict[str, Any] | None:
+        """Put what rebuilding an image of these layers gave into a cell's evidence; return that."""
         evidence = self.evidence(cell)
         if evidence is None:
             return None
-        evidence |= self.verification(evidence["layers"])
+        evidence |= self.verification(layers)
+        if layers and evidence["layers"] and evidence["layers"] != list(layers):
+            # The image that was probed is gone, and its inputs gave another one since.
+            evidence["reproducible"] = Reproducible.DIFFERS.value
+            evidence["verify_notes"] = ["the image that was probed had other layers"]
         self.keep_evidence(evidence)
         return evidence
 

@@ -66,6 +66,7 @@ class Renderer:
             own_python=cell.own_python,
             accelerator=accelerator,
             wheels=lock.wheels,
+            seeded=_seeded(self._matrix.axes.os[cell.os].python),
             epoch=self._matrix.resolve.epoch,
         )
         return {"Dockerfile": dockerfile, "requirements.lock": lock.text}
@@ -101,12 +102,18 @@ class Renderer:
             lock=lock,
             steps=steps,
             constraints=constraining,
+            seeded=_seeded(cell.python),
             tag=cell_tag(cell),
             base_tag=base_tag(cell),
             title=self._matrix.frameworks[cell.family].title,
             os=self._matrix.axes.os[cell.os],
             epoch=self._matrix.resolve.epoch,
         )
+
+
+def _seeded(python: str) -> bool:
+    """Return whether a Python's bytecode depends on the hash seed (bpo-37596)."""
+    return tuple(map(int, python.split("."))) < (3, 11)
 
 
 def base_tag(cell: Cell) -> str:

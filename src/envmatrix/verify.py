@@ -59,10 +59,11 @@ def verify_cells(
         for cell in cells
         if (resolution := found.get(project.problem(cell).key)) and resolution.lock
     }
+    verified: Mapping[Cell, Sequence[str]] = {}
     if locks:
         with building(project, options, progress) as builder:
-            _Verification(project, builder, options, progress).run(locks)
-    kept = [project.keep_verified(cell) for cell in cells]
+            verified = _Verification(project, builder, options, progress).run(locks)
+    kept = [project.keep_verified(cell, verified.get(cell, ())) for cell in cells]
     return [evidence for evidence in kept if evidence is not None]
 
 
@@ -73,7 +74,8 @@ class _Verification:
     options: Options
     progress: Progress
 
-    def run(self, locks: Mapping[Cell, Lock]) -> None:
+    def run(self, locks: Mapping[Cell, Lock]) -> Mapping[Cell, Sequence[str]]:
+        """Verify cells; return the layers that were verified of each."""
         tasks: dict[str, Task] = {}
         for cell, lock in locks.items():
             for kind, name, check in (
@@ -99,6 +101,7 @@ class _Verification:
                 results[f"cell:{cell.id}"],
                 [results[f"os:{cell.os}"], results[f"base:{cell.base_id}"]],
             )
+        return {cell: results[f"cell:{cell.id}"].layers for cell in locks}
 
     def _told(
         self, name: str, check: Callable[[], Compared]
