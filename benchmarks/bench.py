@@ -8,7 +8,7 @@ Each command runs as a process of its own. Own CPU time and peak memory are thos
 without the programs it starts (uv, pip, mmdebstrap); the engine is another process anyway.
 
 A section works in a copy of the checkout without any state but the downloaded wheels. The images
-it builds replace those of the same names.
+it builds replace those of the same names, and the section bake empties BuildKit's cache.
 """
 
 from __future__ import annotations
@@ -190,6 +190,7 @@ def cpu(folder: Path) -> Iterator[Row]:
         place = folder.parent / "textbook"
         built = timed(lambda: alternatives.textbook(project, cells, url, place))
         probed = timed(lambda: alternatives.probe(project, engine, "textbook", cells, 1))
+        alternatives.remove(engine, ("textbook",))
     note = f"{ours.wall:.0f} s / {built:.0f} s built + {probed:.0f} s probed"
     yield Row("cpu profile, by the textbook way", ours.wall / (built + probed), 0.4, "", note)
 
@@ -213,6 +214,7 @@ def bake(folder: Path) -> Iterator[Row]:
         built = timed(lambda: alternatives.bake(file))
         again = timed(lambda: alternatives.bake(file))
         alternatives.remove(engine, ("bake",))
+        alternatives.docker(["docker", "builder", "prune", "--force", "--all"], buildkit=True)
     note = f"{ours:.0f} s / {built:.0f} s built + {probed:.0f} s probed"
     yield Row("cpu profile, by bake with uv", ours / (built + probed), 1, "", note)
     yield Row("bake with nothing changed", again, None, "s", "without a look at any evidence")
