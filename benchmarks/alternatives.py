@@ -49,11 +49,12 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \\
     apt-get update && apt-get install --yes --no-install-recommends {packages}
 RUN useradd --uid 1000 --create-home user
 COPY uv /usr/local/bin/uv
-ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
+ENV UV_CACHE_DIR=/var/cache/uv UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
+ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
 RUN uv venv /opt/venv
 ARG UV_DEFAULT_INDEX
 COPY requirements.lock .
-RUN --mount=type=cache,target=/root/.cache/uv \\
+RUN --mount=type=cache,target=/var/cache/uv \\
     uv pip install --no-deps --require-hashes --requirement requirements.lock
 USER 1000
 """

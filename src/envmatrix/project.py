@@ -364,8 +364,10 @@ class Project:
     def current_evidence(self, cell: Cell) -> dict[str, Any] | None:
         """The evidence of a cell, where none of its inputs has changed since."""
         evidence = self.evidence(cell)
-        fresh = evidence is not None and evidence.get("fingerprint") == self.fingerprint(cell)
-        return evidence if fresh else None
+        return evidence if evidence is not None and self._is_current(cell, evidence) else None
+
+    def _is_current(self, cell: Cell, evidence: Mapping[str, Any]) -> bool:
+        return bool(evidence.get("fingerprint") == self.fingerprint(cell))
 
     def host_evidence(self) -> list[dict[str, Any]]:
         """Evidence of interpreters without a container: this machine's, and the published."""
@@ -393,8 +395,8 @@ class Project:
             return Judgement(Verdict.IMPOSSIBLE, "rule", "rule", cell.excluded)
         evidence = self.evidence(cell) if cell.id in self._with_evidence else None
         if evidence is not None:
-            if current := self.current_evidence(cell):
-                return Judgement.from_json(current)
+            if self._is_current(cell, evidence):
+                return Judgement.from_json(evidence)
             return Judgement(
                 Verdict.UNKNOWN,
                 "plan",

@@ -152,15 +152,16 @@ def run_cells(project: Project, cells: Sequence[Cell], options: Options, progres
     """
     project.probes  # noqa: B018  (a bad header is told before anything is built)
     resolutions = lock_cells(project, cells, progress, jobs=options.jobs)
-    ahead = list(_locked(project, cells, resolutions))
+    ahead = list(locked_cells(project, cells, resolutions))
     reports = _current(project, ahead) if options.prune and not options.fresh else {}
     ahead = [one for one in ahead if one.cell.id not in reports]
     found = Run(())
     if ahead:
         with building(project, options, progress) as builder:
-            check_disk(builder, ahead, options)
+            unbuilt = [one for one in ahead if not builder.is_built(one.cell, one.lock)]
+            check_disk(builder, unbuilt, options)
             work = _Work(project, builder, options, progress)
-            new, found = work.run(ahead)
+            new, found = work.run(ahead, unbuilt)
             reports |= new
     for cell in cells:
         if cell.id not in reports:
@@ -171,9 +172,10 @@ def run_cells(project: Project, cells: Sequence[Cell], options: Options, progres
     return replace(found, reports=[reports[cell.id] for cell in cells])
 
 
-def _locked(
+def locked_cells(
     project: Project, cells: Iterable[Cell], resolutions: Mapping[str, Resolution]
 ) -> Iterator[Locked]:
+    """Yield the cells that no rule excludes and that have a lock."""
     for cell in cells:
         resolution = resolutions.get(project.problem(cell).key)
         if not cell.excluded and resolution is not None and resolution.lock is not None:
@@ -202,13 +204,12 @@ def building(project: Project, options: Options, progress: Progress) -> Iterator
         )
 
 
-def check_disk(builder: Builder, cells: Sequence[Locked], options: Options) -> None:
-    """Refuse a plan that cannot fit on the disk.
+def check_disk(builder: Builder, ahead: Sequence[Locked], options: Options) -> None:
+    """Refuse a plan that cannot fit on the disk; `ahead` are the cells to build.
 
     Raises:
         DiskError: with how much is needed and how much there is.
     """
-    ahead = [one for one in cells if not builder.is_built(one.cell, one.lock)]
     missing = {w.sha256: w.size for one in ahead for w in builder.wheelhouse.missing(one.lock)}
     if options.prune:
         sizes = sorted((one.lock.size for one in ahead), reverse=True)
@@ -296,8 +297,10 @@ class _Work:
     options: Options
     progress: Progress
 
-    def run(self, cells: Sequence[Locked]) -> tuple[dict[str, dict[str, Any]], Run]:
-        shared = self._shared(cells)
+    def run(
+        self, cells: Sequence[Locked], unbuilt: Sequence[Locked]
+    ) -> tuple[dict[str, dict[str, Any]], Run]:
+        shared = self._shared(unbuilt)
         tasks: dict[str, Task] = {}
         # The most bytes first: a long cell that starts last is what the others wait for.
         for one in sorted(cells, key=lambda one: -one.lock.size):
@@ -319,14 +322,13 @@ class _Work:
             failed=sum(isinstance(result, Judgement) for result in done),
         )
 
-    def _shared(self, cells: Sequence[Locked]) -> frozenset[Beginning]:
-        """Return what several cells begin with, of those that are not built yet."""
+    def _shared(self, unbuilt: Sequence[Locked]) -> frozenset[Beginning]:
+        """Return what several of the cells to build begin with."""
         if self.options.fresh:  # each step is done anew for each cell then
             return frozenset()
         counts = Counter(
             beginning
-            for one in cells
-            if not self.builder.is_built(one.cell, one.lock)
+            for one in unbuilt
             for beginning in self.project.beginnings(one.cell, one.lock)
         )
         return frozenset(beginning for beginning, count in counts.items() if count > 1)

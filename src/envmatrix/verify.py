@@ -17,7 +17,15 @@ from envmatrix.graph import Task, run_graph
 from envmatrix.layerdiff import Difference, differences, entries
 from envmatrix.lock import Lock
 from envmatrix.project import Project
-from envmatrix.run import Options, Progress, building, default_jobs, lock_cells, run_cells
+from envmatrix.run import (
+    Options,
+    Progress,
+    building,
+    default_jobs,
+    lock_cells,
+    locked_cells,
+    run_cells,
+)
 
 SHOWN = 20
 """Differences that are kept of one step; one cause often touches thousands of paths."""
@@ -54,11 +62,7 @@ def verify_cells(
     """
     run_cells(project, cells, replace(options, probing=False), progress)
     found = lock_cells(project, cells, progress, jobs=options.jobs)
-    locks = {
-        cell: resolution.lock
-        for cell in cells
-        if (resolution := found.get(project.problem(cell).key)) and resolution.lock
-    }
+    locks = {one.cell: one.lock for one in locked_cells(project, cells, found)}
     verified: Mapping[Cell, Sequence[str]] = {}
     if locks:
         with building(project, options, progress) as builder:
