@@ -21,6 +21,24 @@ _SHOW_PACKAGES = (
     r"dpkg-query --show --showformat '\${binary:Package}=\${Version}\n'"
     " | xargs apt-cache show > /packages"
 )
+# mmdebstrap copies the first two from the machine it runs on. They are there, and empty, for the
+# engine to mount its own over them: one that finds none makes one, and so changes /etc in a layer.
+_FORGET_MACHINE = (
+    'cd "$1/etc" && rm -f hostname resolv.conf hosts '
+    "&& install -m 644 /dev/null hostname && install -m 644 /dev/null resolv.conf "
+    "&& install -m 644 /dev/null hosts"
+)
+HOOKS = (
+    f'chroot "$1" sh -c "{_COMPILE_AGAIN}"',
+    # While apt still has its lists: what is installed, with the hash of its .deb.
+    f'chroot "$1" sh -c "{_SHOW_PACKAGES}"',
+    "download /packages {held}",
+    # Beside that list: what apt was told for this once.
+    'rm -f "$1/packages" "$1/etc/apt/apt.conf.d/99mmdebstrap"',
+    _FORGET_MACHINE,
+)
+"""What is done in a root before it is packed, for mmdebstrap; `held` is a path here."""
+
 _FIELDS = ("Package", "Version", "Architecture", "SHA256")
 _FIELD = re.compile(rf"^({'|'.join(_FIELDS)}): (\S+)$", re.MULTILINE)
 
@@ -53,11 +71,7 @@ def make_root(
         f"--include={','.join(packages)}",
         # Lists expire after a week; a mirror that stands still longer is signed all the same.
         '--aptopt=Acquire::Check-Valid-Until "false"',
-        f'--customize-hook=chroot "$1" sh -c "{_COMPILE_AGAIN}"',
-        # While apt still has its lists: what is installed, with the hash of its .deb.
-        f'--customize-hook=chroot "$1" sh -c "{_SHOW_PACKAGES}"',
-        f"--customize-hook=download /packages {shlex.quote(str(held))}",
-        '--customize-hook=rm "$1/packages"',
+        *(f"--customize-hook={hook.replace('{held}', shlex.quote(str(held)))}" for hook in HOOKS),
         suite,
         str(partial),
     ]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from envmatrix.bootstrap import make_root
+from envmatrix.bootstrap import HOOKS, make_root
 from envmatrix.causes import SURROUNDINGS, classify
 from envmatrix.cells import Cell
 from envmatrix.engine import STEP_LABEL, BuildError, Engine, Image
@@ -77,6 +77,7 @@ class Recipe:
     tag: str
     files: Files
     below: Built
+    below_tag: str
     argument: str
     lock: Lock
     fetch: Callable[[], None] = lambda: None
@@ -139,7 +140,12 @@ class Builder:
         if origin is Origin.PULL:
             return digest("os", origin.value, os.image)
         return digest(
-            "os", origin.value, os.bootstrap, self.project.matrix.resolve.epoch, packages(os.python)
+            "os",
+            origin.value,
+            os.bootstrap,
+            self.project.matrix.resolve.epoch,
+            packages(os.python),
+            HOOKS,
         )
 
     def _make_os(self, cell: Cell, origin: Origin) -> Built:
@@ -248,6 +254,7 @@ class Builder:
             base_tag(cell),
             self.project.renderer.base(cell, resolution.lock),
             os,
+            f"{REPOSITORY}/os:{cell.os}",
             "OS_IMAGE",
             resolution.lock,
             partial(self._fetch_base, cell, resolution.lock),
@@ -259,11 +266,13 @@ class Builder:
         name = digest(cell.base_id, cell.index, [wheel.sha256 for step in steps for wheel in step])[
             :12
         ]
-        return Recipe("layer", name, f"{REPOSITORY}/layer:{name}", files, base, "BASE", lock)
+        return Recipe(
+            "layer", name, f"{REPOSITORY}/layer:{name}", files, base, base_tag(cell), "BASE", lock
+        )
 
     def _cell_recipe(self, cell: Cell, lock: Lock, base: Built) -> Recipe:
         files = self.project.cell_files(cell, lock)
-        return Recipe("build", cell.id, cell_tag(cell), files, base, "BASE", lock)
+        return Recipe("build", cell.id, cell_tag(cell), files, base, base_tag(cell), "BASE", lock)
 
     def fetch(self, cell: Cell, lock: Lock) -> int:
         """Bring the wheels of a cell into the wheelhouse; return the bytes downloaded.
@@ -318,16 +327,26 @@ class Builder:
         if self.engine.is_local:
             # Only now: to check the hashes of wheels takes as long as to read them.
             self.wheelhouse.check(recipe.lock)
+        # BuildKit knows images by name alone, and another checkout may have taken it.
+        below = recipe.below.image
+        self.engine.name(below, recipe.below_tag)
         with _logging(log) as write:
-            return self.engine.build(
+            image = self.engine.build(
                 recipe.files,
                 tag=tag,
-                arguments={recipe.argument: recipe.below.image.id, **self._index(recipe)},
+                arguments={recipe.argument: recipe.below_tag, **self._index(recipe)},
                 hosts={HOST: self.served} if self.served else {},
                 log=write,
                 labels={STEP_LABEL: recipe.step},
                 fresh=fresh,
             )
+        if image.layers[: len(below.layers)] != below.layers:
+            raise EngineError(
+                f"{recipe.name} was built on another image than its own: something else gave "
+                f"{recipe.below_tag} to it meanwhile",
+                next_step="run it again when nothing else builds here",
+            )
+        return image
 
     def _judge_failure(self, step: str, said: str, log: Path) -> Judgement:
         output = log.read_text(encoding="utf-8", errors="replace")

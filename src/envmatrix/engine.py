@@ -1,8 +1,7 @@
 """The Docker engine: the only place that talks to docker-py.
 
-Builds go through the classic builder, which every engine from 20.10 to 29 has and which needs no
-gRPC. Errors of docker-py, requests and urllib3 become `EngineError` here. What is created carries
-labels, and only what carries them is removed.
+Builds go through its BuildKit (`buildkit`). Errors of docker-py, requests and urllib3 become
+`EngineError` here. What is created carries labels, and only what carries them is removed.
 """
 
 from __future__ import annotations
@@ -20,27 +19,36 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import docker
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import (
+    APIError,
+    DockerException,
+    ImageNotFound,
+    NotFound,
+    create_api_error_from_http_exception,
+)
 from docker.types import CancellableStream, DeviceRequest, Ulimit
 from docker.utils import kwargs_from_env
-from requests.exceptions import RequestException
-from urllib3.exceptions import HTTPError
+from requests import HTTPError, RequestException, Response
+from urllib3.exceptions import HTTPError as TransportError
 
+from envmatrix import buildkit
 from envmatrix.errors import EngineError
 
 API_SECONDS = 120
 RUN_LABEL = "io.envmatrix.run"
 STEP_LABEL = "io.envmatrix.step"
+BUILD_MARK = "/dev/shm/envmatrix"  # noqa: S108  (in every RUN of our Dockerfiles, see templates)
 POLL_SECONDS = 0.05
 OUTPUT_LIMIT = 1_000_000
 """Bytes of output kept of one container; one that writes more is ended."""
 
 CONTEXT_MTIME = 1_700_000_000
-_FAILURES = (DockerException, RequestException, HTTPError, OSError)
+_T = TypeVar("_T")
+_FAILURES = (DockerException, RequestException, TransportError, OSError)
 
 
 class BuildError(Exception):
@@ -204,26 +212,18 @@ class Engine:
             EngineError: the engine failed.
         """
         image_id = ""
-        with _translated(f"build {tag or 'an image'}"):
-            events = self._api.build(
-                fileobj=context(files),
-                custom_context=True,
-                tag=tag,
-                buildargs=dict(arguments),
-                extra_hosts=dict(hosts),
-                labels=dict(labels),
-                rm=True,
-                forcerm=True,
-                nocache=fresh,
-                network_mode="host",
-                decode=True,
-            )
-            for event in self._until_cancelled(events):
-                log(event.get("stream") or event.get("status") or "")
-                if "error" in event:
-                    log(event["error"] + "\n")
-                    raise BuildError(event["error"])
-                image_id = event.get("aux", {}).get("ID", image_id)
+        build = buildkit.Build(
+            tag=tag, arguments=arguments, hosts=hosts, labels=labels, fresh=fresh
+        )
+        with _translated(f"build {tag or 'an image'}"), self._cache_kept(as_it_is=fresh):
+            for kind, text in self._build_events(context(files), build):
+                if kind == "image":
+                    image_id = text
+                    continue
+                log(text)
+                if kind == "error":
+                    log("\n")
+                    raise BuildError(text)
         if not image_id:
             raise EngineError(
                 f"the build of {tag or 'an image'} ended without one",
@@ -231,35 +231,75 @@ class Engine:
             )
         return self._existing(image_id)
 
-    def _until_cancelled(self, events: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yield events as they come, and look at `cancelled` while none does.
+    @contextmanager
+    def _cache_kept(self, *, as_it_is: bool) -> Iterator[None]:
+        """Take from the build cache what is new, if it shall stay `as_it_is`.
 
-        docker-py offers no way to end a build that is silent. A thread reads; when the process
-        ends its connection closes, and the engine ends the build and removes its container.
+        What a fresh build makes is what an image has already, once more on the disk.
         """
-        arrived: queue.SimpleQueue[dict[str, Any] | Exception | None] = queue.SimpleQueue()
+        before = self._cached() if as_it_is else frozenset()
+        try:
+            yield
+        finally:
+            if as_it_is:
+                with suppress(*_FAILURES):
+                    self._forget(self._cached() - before, shared=True)
+
+    def _cached(self) -> frozenset[str]:
+        answer = self._api.get(self._url("/system/df"), params={"type": "build-cache"})
+        return buildkit.cached(_checked(answer).json(), BUILD_MARK)
+
+    def _forget(self, ids: frozenset[str], *, shared: bool) -> None:
+        if ids:
+            self._post("/build/prune", buildkit.pruning(ids, shared=shared))
+
+    def _post(
+        self,
+        path: str,
+        query: Mapping[str, Any],
+        *,
+        data: IO[bytes] | None = None,
+        stream: bool = False,
+    ) -> Response:
+        """Ask the engine what docker-py has no method for."""
+        return _checked(self._api.post(self._url(path), params=query, data=data, stream=stream))
+
+    def _url(self, path: str) -> str:
+        return f"{self._api.base_url}/v{self._api.api_version}{path}"
+
+    def _build_events(self, context: IO[bytes], build: buildkit.Build) -> Iterator[buildkit.Event]:
+        """Yield what happens in a build, and look at `cancelled` while nothing does.
+
+        One thread hands the context in and another reads: each waits for the other's request.
+        """
+        arrived: queue.SimpleQueue[buildkit.Event | Exception | None] = queue.SimpleQueue()
 
         def read() -> None:
+            answer = self._post("/build", build.building, stream=True)
+            for event in buildkit.read(answer.iter_lines()):
+                arrived.put(event)
+            arrived.put(None)
+
+        def beside(work: Callable[[], None]) -> None:
             try:
-                for event in events:
-                    arrived.put(event)
-                arrived.put(None)
+                work()
             except Exception as error:  # noqa: BLE001  (raised again where it is read)
                 arrived.put(error)
 
-        threading.Thread(target=read, daemon=True).start()
-        while True:
-            if self.cancelled.is_set():
-                raise Cancelled
-            try:
-                event = arrived.get(timeout=POLL_SECONDS * 4)
-            except queue.Empty:
-                continue
-            if event is None:
-                return
+        for work in (lambda: self._post("/build", build.uploading, data=context), read):
+            threading.Thread(target=beside, args=[work], daemon=True).start()
+        while (event := self._next(arrived, build)) is not None:
             if isinstance(event, Exception):
                 raise event
             yield event
+
+    def _next(self, arrived: queue.SimpleQueue[_T], build: buildkit.Build) -> _T:
+        while not self.cancelled.is_set():
+            with suppress(queue.Empty):
+                return arrived.get(timeout=POLL_SECONDS * 4)
+        with suppress(*_FAILURES):
+            self._post("/build/cancel", {"id": build.id})
+        raise Cancelled
 
     def config(self, image: str) -> dict[str, Any]:
         """Return what a registry would hold of an image beside its layers, without times.
@@ -306,10 +346,19 @@ class Engine:
             found = self._api.images(filters={"reference": pattern})
         return frozenset(name for image in found for name in image["RepoTags"] or ())
 
+    def name(self, image: Image, name: str) -> None:
+        """Give a name to an image; if another has it, that one loses it."""
+        with _translated(f"name {name}"):
+            self._api.tag(image.id, name)
+
     def remove_image(self, image: str) -> None:
-        """Remove an image by name, or by id: one that has a name or is stood on stays then."""
+        """Remove an image by name, or by id: one that has a name stays then.
+
+        With it goes what the build cache held of it, unless another image has it too.
+        """
         with suppress(*_FAILURES):
             self._api.remove_image(image)
+            self._forget(self._cached(), shared=False)
 
     def _existing(self, reference: str) -> Image:
         image = self.image(reference)
@@ -492,6 +541,14 @@ def context(files: Mapping[str, str]) -> io.BytesIO:
 
 def _read(tar: tarfile.TarFile, paths: Iterable[str]) -> list[IO[bytes]]:
     return [file for path in paths if (file := tar.extractfile(path))]
+
+
+def _checked(response: Response) -> Response:
+    try:
+        response.raise_for_status()
+    except HTTPError as error:
+        create_api_error_from_http_exception(error)  # raises it, with what the engine said
+    return response
 
 
 def _host() -> str | None:

@@ -13,7 +13,6 @@ import hashlib
 import http.server
 import os
 import re
-import secrets
 import shutil
 import subprocess
 import sys
@@ -35,6 +34,8 @@ HOST = "wheelhouse"
 PORT = 8417
 INDEX = f"http://{HOST}:{PORT}/simple/"
 _LOOPBACK = IPv4Network("127.0.0.0/8")
+_ADDRESSES = 8
+"""Addresses tried for one folder: so many processes can serve it at once."""
 
 
 class Wheelhouse:
@@ -196,20 +197,12 @@ class Wheelhouse:
         """Serve `INDEX` on an address of loopback; yield the address, for the name in `INDEX`.
 
         The name and the port are always the same, since what a build is told of the index stands
-        in the history of the image; the address is this run's own.
+        in the history of the image. The address is this folder's own, so that the engine's build
+        cache knows a step again, or the next one while another process serves it.
         """
         (self.root / "wheels").mkdir(parents=True, exist_ok=True)
-        handler = functools.partial(_Index, directory=str(self.root))
-        address = str(_LOOPBACK[2 + secrets.randbelow(_LOOPBACK.num_addresses - 4)])
-        try:
-            server = _Server((address, PORT), handler)
-        except OSError as error:
-            raise SurroundingsError(
-                f"the wheelhouse cannot be served: {error.strerror}",
-                where=f"{address}:{PORT}",
-                next_step=f"end what listens on port {PORT} of every address",
-            ) from error
-        with server:
+        with self._server() as server:
+            address = str(server.server_address[0])
             thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
             try:
@@ -217,6 +210,21 @@ class Wheelhouse:
             finally:
                 server.shutdown()
                 thread.join()
+
+    def _server(self) -> _Server:
+        handler = functools.partial(_Index, directory=str(self.root))
+        own = int(hashlib.sha256(bytes(self.root.resolve())).hexdigest(), 16)
+        for attempt in range(_ADDRESSES):
+            address = str(_LOOPBACK[2 + (own + attempt) % (_LOOPBACK.num_addresses - 4)])
+            try:
+                return _Server((address, PORT), handler)
+            except OSError as error:
+                failure = error
+        raise SurroundingsError(
+            f"the wheelhouse cannot be served: {failure.strerror}",
+            where=f"{address}:{PORT}",
+            next_step=f"end what listens on port {PORT} of every address",
+        ) from failure
 
 
 class _Server(http.server.ThreadingHTTPServer):

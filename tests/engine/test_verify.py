@@ -33,6 +33,7 @@ def test_a_cell_rebuilds_to_the_same_layers_and_configuration(
     images_before = engine.names("*")
     code, cells = folder.run_json("run", CELL)
     assert (code, cells[CELL]["reproducible"]) == (0, "not checked")
+    cached = engine._cached()
 
     code, cells = folder.run_json("verify", CELL)
 
@@ -45,6 +46,7 @@ def test_a_cell_rebuilds_to_the_same_layers_and_configuration(
     assert explained[CELL]["reproducible"] == "proven"
     left = {name for name in engine.names("*") - images_before if "jinja2" not in name}
     assert left == set()
+    assert engine._cached() == cached
 
 
 def test_a_layer_that_differs_is_told_with_path_and_cause(unstable: Folder) -> None:
@@ -62,9 +64,11 @@ def test_a_layer_that_differs_is_told_with_path_and_cause(unstable: Folder) -> N
 
 def test_a_pruned_run_keeps_the_evidence_and_no_image(folder: Folder, engine: Engine) -> None:
     """Run again it finds all evidence current and builds nothing; without --prune it does."""
+    cached = engine._cached()
     code, cells = folder.run_json("run", "--profile", "good", "--prune")
     assert (code, cells[CELL]["verdict"]) == (0, "works")
     assert engine.image(f"envmatrix/cell:{CELL}") is None
+    assert engine._cached() <= cached
 
     again = folder.run("run", "--profile", "good", "--prune")
     assert again.returncode == 0

@@ -8,7 +8,7 @@ import pytest
 
 PURE = (
     *("matrix", "cells", "yamldoc", "layers", "render", "report", "evidence", "errors", "causes"),
-    *("graph",),
+    *("buildkit", "graph", "layerdiff", "gpu"),
 )
 FORBIDDEN = {
     *("asyncio", "docker", "ftplib", "http", "httpx", "requests", "socket", "ssl", "subprocess"),

@@ -1,0 +1,137 @@
+"""BuildKit over the plain HTTP interface of the engine: what to ask, and how to read the answers.
+
+BuildKit's own clients hold a gRPC session, which docker-py has not. A build that asks nothing of
+its client, neither secrets nor files beside a small context, needs none: one request hands the
+context in, another asks for the build and streams what happens. The docker CLI does the same with
+a context from its standard input; moby knows it as `upload-request` (builder-next/builder.go).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+_TRACE = "moby.buildkit.trace"
+_IMAGE = "moby.image.id"
+_REMOTE = "upload-request"
+_FAILED = re.compile(
+    r'executor failed running \[.*\]: |process ".*" did not complete successfully: ', re.DOTALL
+)
+_RUN = "mount / from exec "
+
+_VERTEXES, _LOGS = 1, 3
+_NAME, _STARTED, _COMPLETED = 3, 5, 6
+_MESSAGE = 4
+
+Event = tuple[Literal["log", "image", "error"], str]
+"""Text for the log, the id of the image, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What is asked of BuildKit; `hosts` are names, and the addresses steps find them at."""
+
+    tag: str | None
+    arguments: Mapping[str, str]
+    hosts: Mapping[str, str]
+    labels: Mapping[str, str]
+    fresh: bool
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def uploading(self) -> dict[str, Any]:
+        """The query of a `POST /build` that hands the context in, a tar."""
+        return {"version": "2", "remote": _REMOTE, "buildid": f"{_REMOTE}:{self.id}"}
+
+    @property
+    def building(self) -> dict[str, Any]:
+        """The query of the `POST /build` that builds, with the host's network."""
+        return {
+            "version": "2",
+            "remote": _REMOTE,
+            "buildid": self.id,
+            "networkmode": "host",
+            "buildargs": json.dumps(dict(self.arguments)),
+            "extrahosts": [f"{name}:{address}" for name, address in self.hosts.items()],
+            "labels": json.dumps(dict(self.labels)),
+            "nocache": str(int(self.fresh)),
+            **({"t": self.tag} if self.tag else {}),
+        }
+
+
+def read(lines: Iterable[bytes]) -> Iterator[Event]:
+    """Yield what happens in a build, from the lines that the engine answers with."""
+    for line in lines:
+        event = json.loads(line)
+        if event.get("id") == _TRACE:
+            yield "log", trace_text(base64.b64decode(event["aux"]))
+        elif event.get("id") == _IMAGE:
+            yield "image", event["aux"]["ID"]
+        elif "error" in event:
+            yield "error", _FAILED.sub("the step failed: ", event["error"])
+
+
+def cached(usage: Mapping[str, Any], mark: str) -> frozenset[str]:
+    """Return the ids of what is cached of steps whose command has `mark`, from `GET /system/df`."""
+    return frozenset(
+        entry["ID"]
+        for entry in usage.get("BuildCache") or ()
+        if entry["Description"].startswith(_RUN) and mark in entry["Description"]
+    )
+
+
+def pruning(ids: Iterable[str], *, shared: bool) -> dict[str, Any]:
+    """Return the query of a `POST /build/prune` of these, where no build uses them.
+
+    Those that an image holds as well are removed from the cache only if `shared`.
+    """
+    pattern = f"^({'|'.join(sorted(ids))})$"
+    return {"filters": json.dumps({"id": [pattern]}), "all": str(int(shared))}
+
+
+def trace_text(trace: bytes) -> str:
+    """Return what a trace says: the steps that begin, and what they print.
+
+    A trace is a StatusResponse of BuildKit's control.proto, in the wire format of Protocol Buffers.
+    """
+    text = b""
+    for field_, message in _fields(trace):
+        if field_ == _VERTEXES:
+            vertex = dict(_fields(message))
+            if _STARTED in vertex and _COMPLETED not in vertex:
+                text += vertex[_NAME] + b"\n"
+        elif field_ == _LOGS:
+            text += dict(_fields(message)).get(_MESSAGE, b"")
+    return text.decode("utf-8", "replace")
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the fields of a message that are strings, bytes or messages; pass the others over."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        match key & 7:
+            case 0:
+                _, at = _varint(message, at)
+            case 1:
+                at += 8
+            case 2:
+                size, at = _varint(message, at)
+                yield key >> 3, message[at : at + size]
+                at += size
+            case _:
+                at += 4
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    """Return a number that takes seven bits of each byte, and where it ends."""
+    end = at
+    while message[end] & 0x80:
+        end += 1
+    end += 1
+    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(message[at:end])), end
