@@ -82,7 +82,7 @@ def prepare(project: Project, engine: Engine, cells: Iterable[Cell], folder: Pat
                 epoch=project.matrix.resolve.epoch,
                 log=folder / f"{cell.os}.log",
             )
-            engine.import_tar(tar, f"{REPOSITORY}/os", cell.os)
+            engine.import_tar(tar, f"{REPOSITORY}/os:{cell.os}")
             tar.unlink()
 
 

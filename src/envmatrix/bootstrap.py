@@ -21,21 +21,13 @@ _SHOW_PACKAGES = (
     r"dpkg-query --show --showformat '\${binary:Package}=\${Version}\n'"
     " | xargs apt-cache show > /packages"
 )
-# mmdebstrap copies the first two from the machine it runs on. They are there, and empty, for the
-# engine to mount its own over them: one that finds none makes one, and so changes /etc in a layer.
-_FORGET_MACHINE = (
-    'cd "$1/etc" && rm -f hostname resolv.conf hosts '
-    "&& install -m 644 /dev/null hostname && install -m 644 /dev/null resolv.conf "
-    "&& install -m 644 /dev/null hosts"
-)
 HOOKS = (
     f'chroot "$1" sh -c "{_COMPILE_AGAIN}"',
     # While apt still has its lists: what is installed, with the hash of its .deb.
     f'chroot "$1" sh -c "{_SHOW_PACKAGES}"',
     "download /packages {held}",
-    # Beside that list: what apt was told for this once.
-    'rm -f "$1/packages" "$1/etc/apt/apt.conf.d/99mmdebstrap"',
-    _FORGET_MACHINE,
+    # Beside that list: what apt was told for this once, and what is of this machine.
+    'cd "$1" && rm -f packages etc/apt/apt.conf.d/99mmdebstrap etc/hostname etc/resolv.conf',
 )
 """What is done in a root before it is packed, for mmdebstrap; `held` is a path here."""
 

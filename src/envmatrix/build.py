@@ -150,9 +150,11 @@ class Builder:
 
     def _make_os(self, cell: Cell, origin: Origin) -> Built:
         started = time.monotonic()
-        image = self._pull(cell) if origin is Origin.PULL else self.bootstrap(cell, cell.os)
+        image = self._pull(cell) if origin is Origin.PULL else self.bootstrap(cell, _os_tag(cell))
         built = Built(image, round(time.monotonic() - started, 1), origin.value, reused=False)
         self.project.store.put("os", self._os_key(cell, origin), built.to_json())
+        if origin is Origin.BOOTSTRAP:
+            self._replaced(_os_tag(cell), image)
         return built
 
     def _pull(self, cell: Cell) -> Image:
@@ -170,7 +172,7 @@ class Builder:
             self._no_registry = True
             raise unreachable from error
 
-    def bootstrap(self, cell: Cell, tag: str) -> Image:
+    def bootstrap(self, cell: Cell, name: str) -> Image:
         """Make the operating system of a cell from its packages, and keep the list of them."""
         system = self.project.matrix.axes.os[cell.os]
         suite = system.bootstrap
@@ -185,7 +187,7 @@ class Builder:
                 epoch=self.project.matrix.resolve.epoch,
                 log=self.project.store.log_path("os", cell.os),
             )
-            image = self.engine.import_tar(tar, f"{REPOSITORY}/os", tag)
+            image = self.engine.import_tar(tar, name)
         finally:
             tar.unlink(missing_ok=True)
         self.project.keep_packages(image.layers[0], held)
@@ -254,7 +256,7 @@ class Builder:
             base_tag(cell),
             self.project.renderer.base(cell, resolution.lock),
             os,
-            f"{REPOSITORY}/os:{cell.os}",
+            _os_tag(cell),
             "OS_IMAGE",
             resolution.lock,
             partial(self._fetch_base, cell, resolution.lock),
@@ -302,9 +304,10 @@ class Builder:
 
     def _build(self, recipe: Recipe) -> Built | Judgement:
         if built := self._recorded(recipe.step, recipe.key):
+            if recipe.tag not in built.image.names:  # another checkout took it
+                self.engine.name(built.image, recipe.tag)
             return built
         log = self.project.store.log_path(recipe.step, recipe.name)
-        replaced = self.engine.image(recipe.tag)
         started = time.monotonic()
         try:
             image = self._image(recipe, log, tag=recipe.tag, fresh=self.fresh)
@@ -318,9 +321,15 @@ class Builder:
             log=str(log.relative_to(self.project.root)),
         )
         self.project.store.put(recipe.step, recipe.key, built.to_json())
-        if replaced and replaced.id != image.id:
-            self.engine.remove_image(replaced.id)
+        self._replaced(recipe.tag, image)
         return built
+
+    def _replaced(self, tag: str, image: Image) -> None:
+        """Remove the image that this project gave a name to before; never another's."""
+        before = self.project.store.get("name", digest(tag))
+        self.project.store.put("name", digest(tag), {"name": tag, "id": image.id})
+        if before and before["id"] != image.id:
+            self.engine.remove_image(before["id"])
 
     def _image(self, recipe: Recipe, log: Path, *, tag: str | None, fresh: bool) -> Image:
         recipe.fetch()
@@ -401,6 +410,10 @@ class Builder:
         if recipe.step == "base":
             return {"PIP_INDEX_URL": url} | ({"PIP_TRUSTED_HOST": HOST} if self.served else {})
         return {"UV_DEFAULT_INDEX": url} | ({"UV_INDEX": ""} if self.served else {})
+
+
+def _os_tag(cell: Cell) -> str:
+    return f"{REPOSITORY}/os:{cell.os}"
 
 
 def _key(files: Files, below: Built) -> str:

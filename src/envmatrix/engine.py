@@ -66,6 +66,7 @@ class Image:
     id: str
     layers: tuple[str, ...]
     size: int
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,12 @@ class Engine:
                 found = self._api.inspect_image(reference)  # type: ignore[no-untyped-call]
             except ImageNotFound:
                 return None
-        return Image(found["Id"], tuple(found["RootFS"].get("Layers") or ()), found["Size"])
+        return Image(
+            found["Id"],
+            tuple(found["RootFS"].get("Layers") or ()),
+            found["Size"],
+            tuple(found["RepoTags"] or ()),
+        )
 
     def pull(self, reference: str) -> Image:
         """Pull an image.
@@ -186,11 +192,12 @@ class Engine:
                     raise EngineError(f"{reference} cannot be pulled: {event['error']}")
         return self._existing(reference)
 
-    def import_tar(self, path: Path, repository: str, tag: str) -> Image:
+    def import_tar(self, path: Path, name: str) -> Image:
         """Make an image of one layer from a tar of a root filesystem."""
         with _translated(f"import {path.name}"):
+            repository, _, tag = name.rpartition(":")
             self._api.import_image(src=str(path), repository=repository, tag=tag)
-        return self._existing(f"{repository}:{tag}")
+        return self._existing(name)
 
     def build(
         self,
@@ -246,8 +253,14 @@ class Engine:
                     self._forget(self._cached() - before, shared=True)
 
     def _cached(self) -> frozenset[str]:
-        answer = self._api.get(self._url("/system/df"), params={"type": "build-cache"})
-        return buildkit.cached(_checked(answer).json(), BUILD_MARK)
+        url, query = self._url("/system/df"), {"type": "build-cache"}
+        deadline = time.monotonic() + API_SECONDS
+        while True:
+            answer = self._api.get(url, params=query, timeout=API_SECONDS)
+            # Engines before 23 do not look twice at once (moby/moby#42715).
+            if "already running" not in answer.text or answer.ok or time.monotonic() > deadline:
+                return buildkit.cached(_checked(answer).json(), BUILD_MARK)
+            time.sleep(POLL_SECONDS)
 
     def _forget(self, ids: frozenset[str], *, shared: bool) -> None:
         if ids:
@@ -258,11 +271,14 @@ class Engine:
         path: str,
         query: Mapping[str, Any],
         *,
+        seconds: float | None = API_SECONDS,
         data: IO[bytes] | None = None,
         stream: bool = False,
     ) -> Response:
-        """Ask the engine what docker-py has no method for."""
-        return _checked(self._api.post(self._url(path), params=query, data=data, stream=stream))
+        """Ask the engine what docker-py has no method for; it may be silent for `seconds`."""
+        return _checked(
+            self._api.post(self._url(path), params=query, timeout=seconds, data=data, stream=stream)
+        )
 
     def _url(self, path: str) -> str:
         return f"{self._api.base_url}/v{self._api.api_version}{path}"
@@ -274,8 +290,11 @@ class Engine:
         """
         arrived: queue.SimpleQueue[buildkit.Event | Exception | None] = queue.SimpleQueue()
 
+        def hand_in() -> None:
+            self._post("/build", build.uploading, seconds=None, data=context)
+
         def read() -> None:
-            answer = self._post("/build", build.building, stream=True)
+            answer = self._post("/build", build.building, seconds=None, stream=True)
             for event in buildkit.read(answer.iter_lines()):
                 arrived.put(event)
             arrived.put(None)
@@ -286,7 +305,7 @@ class Engine:
             except Exception as error:  # noqa: BLE001  (raised again where it is read)
                 arrived.put(error)
 
-        for work in (lambda: self._post("/build", build.uploading, data=context), read):
+        for work in (hand_in, read):
             threading.Thread(target=beside, args=[work], daemon=True).start()
         while (event := self._next(arrived, build)) is not None:
             if isinstance(event, Exception):

@@ -5,7 +5,9 @@ Decisions are made here and in the matrix; templates only lay values out.
 
 from __future__ import annotations
 
+import io
 import re
+import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +71,11 @@ class Renderer:
             seeded=_seeded(self._matrix.axes.os[cell.os].python),
             epoch=self._matrix.resolve.epoch,
         )
-        return {"Dockerfile": dockerfile, "requirements.lock": lock.text}
+        return {
+            "Dockerfile": dockerfile,
+            "etc.tar": mounted_files(self._matrix.resolve.epoch),
+            "requirements.lock": lock.text,
+        }
 
     def cell(self, cell: Cell, lock: Lock, steps: Sequence[Step]) -> Files:
         """Return the files of the image of `cell`, whose wheels are installed in `steps`."""
@@ -124,6 +130,24 @@ def base_tag(cell: Cell) -> str:
 def cell_tag(cell: Cell) -> str:
     """Return the local name of the image of a cell; a tag cannot hold the plus of a stack."""
     return f"{REPOSITORY}/cell:{cell.id.replace(STACKED, '_')}"
+
+
+def mounted_files(epoch: int) -> str:
+    """Return a tar of the files that an engine mounts its own over, empty; it is all ASCII.
+
+    Where one is missing the engine makes it for each RUN and takes it away again, which changes
+    the time of /etc (moby/buildkit#3148). Unlike a COPY, what ADD unpacks has the times of the tar.
+    """
+    folder = tarfile.TarInfo("etc")
+    folder.type, folder.mode, folder.mtime = tarfile.DIRTYPE, 0o755, epoch
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        tar.addfile(folder)
+        for name in ("hostname", "hosts", "resolv.conf"):
+            file = tarfile.TarInfo(f"etc/{name}")
+            file.mtime = epoch
+            tar.addfile(file)
+    return buffer.getvalue().decode("ascii")
 
 
 def constraints(requires: Sequence[str], lock: Lock) -> list[str]:

@@ -17,6 +17,7 @@ from envmatrix.graph import Task, run_graph
 from envmatrix.layerdiff import Difference, differences, entries
 from envmatrix.lock import Lock
 from envmatrix.project import Project
+from envmatrix.render import REPOSITORY
 from envmatrix.run import (
     Options,
     Progress,
@@ -149,7 +150,7 @@ class _Verification:
         if built.origin != Origin.BOOTSTRAP:
             return Compared(note=f"{cell.os} is what the registry gave, by digest")
         before = self.project.packages(built.image.layers[0])
-        again = self.builder.bootstrap(cell, f"verify-{cell.os}")
+        again = self.builder.bootstrap(cell, f"{REPOSITORY}/verify:{cell.os}")
         now = self.project.packages(again.layers[0])
         if before != now:
             self.builder.engine.remove_image(again.id)
