@@ -33,12 +33,12 @@ FROM {os}
 RUN apt-get update \\
     && apt-get install --yes --no-install-recommends {packages} \\
     && rm -rf /var/lib/apt/lists/*
-RUN useradd --uid 1000 --create-home user && python3 -m venv /opt/venv
+RUN useradd --uid 65532 --no-log-init --create-home user && python3 -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 ARG PIP_INDEX_URL
 COPY requirements.lock .
 RUN pip install --no-cache-dir --require-hashes --requirement requirements.lock
-USER 1000
+USER 65532
 """
 
 # As uv's own guide for Docker has it: cache mounts, and bytecode compiled at build.
@@ -47,7 +47,7 @@ FROM {os}
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \\
     --mount=type=cache,target=/var/lib/apt,sharing=locked \\
     apt-get update && apt-get install --yes --no-install-recommends {packages}
-RUN useradd --uid 1000 --create-home user
+RUN useradd --uid 65532 --no-log-init --create-home user
 COPY uv /usr/local/bin/uv
 ENV UV_CACHE_DIR=/var/cache/uv UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
 ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
@@ -56,7 +56,7 @@ ARG UV_DEFAULT_INDEX
 COPY requirements.lock .
 RUN --mount=type=cache,target=/var/cache/uv \\
     uv pip install --no-deps --require-hashes --requirement requirements.lock
-USER 1000
+USER 65532
 """
 
 

@@ -37,6 +37,7 @@ from urllib3.exceptions import HTTPError as TransportError
 
 from envmatrix import buildkit
 from envmatrix.errors import EngineError
+from envmatrix.render import USER
 
 API_SECONDS = 120
 RUN_LABEL = "io.envmatrix.run"
@@ -431,7 +432,7 @@ class Engine:
         created = self._api.create_container(
             image,
             list(command),
-            user="1000:1000",
+            user=f"{USER}:{USER}",
             environment=dict(environment),
             network_disabled=True,
             labels={RUN_LABEL: self.run_id},

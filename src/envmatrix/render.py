@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # a lock is only read here: rendering stays free of the netwo
     from envmatrix.lock import Lock, Wheel
 
 REPOSITORY = "envmatrix"
+USER = 65532
+"""The user of images, as in distroless ones. Engines before 23 write the names that the host has
+for users into layers; for this one no host has any, so layers do not depend on the host."""
 
 
 def packages(python: str) -> tuple[str, ...]:
@@ -66,6 +69,7 @@ class Renderer:
             packages=packages(self._matrix.axes.os[cell.os].python),
             python=cell.python,
             own_python=cell.own_python,
+            user=USER,
             accelerator=accelerator,
             wheels=lock.wheels,
             seeded=_seeded(self._matrix.axes.os[cell.os].python),
