@@ -115,11 +115,11 @@ def index(project: Project) -> Iterator[str]:
 
 
 def textbook(project: Project, cells: Sequence[Cell], url: str, folder: Path) -> None:
-    """Build one cell after the other."""
+    """Build one cell after the other; by BuildKit, too, where the docker command can."""
     for cell in cells:
         place = context(project, cell, TEXTBOOK, folder)
         command = ["docker", "build", "--network", "host", "--build-arg", f"PIP_INDEX_URL={url}"]
-        docker([*command, "--tag", tag("textbook", cell), str(place)], buildkit=False)
+        docker([*command, "--tag", tag("textbook", cell), str(place)], buildkit=has_bake())
 
 
 def bake_file(project: Project, cells: Sequence[Cell], url: str, folder: Path) -> Path:
@@ -151,6 +151,11 @@ def docker(command: Sequence[str], *, buildkit: bool) -> None:
     )
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+
+
+def empty_build_cache() -> None:
+    """Remove all that BuildKit keeps, whoever made it."""
+    docker(["docker", "builder", "prune", "--force", "--all"], buildkit=True)
 
 
 def has_bake() -> bool:

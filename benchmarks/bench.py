@@ -8,7 +8,8 @@ Each command runs as a process of its own. Own CPU time and peak memory are thos
 without the programs it starts (uv, pip, mmdebstrap); the engine is another process anyway.
 
 A section works in a copy of the checkout without any state but the downloaded wheels. The images
-it builds replace those of the same names, and the section bake empties BuildKit's cache.
+it builds take the names of those that are there, and the sections cpu and bake empty the build
+cache of the engine.
 """
 
 from __future__ import annotations
@@ -183,6 +184,7 @@ def cpu(folder: Path) -> Iterator[Row]:
     cells = cpu_cells(project)
     with Engine.connect() as engine, alternatives.index(project) as url:
         alternatives.prepare(project, engine, cells, folder.parent)
+        alternatives.empty_build_cache()
         ours = measure(folder, "run", "--profile", "cpu")
         probes = sum(probe_seconds(folder, cell) for cell in cells)
         yield Row(WHOLE, ours.wall, None, "s", "wheels at hand; the systems bootstrapped")
@@ -191,6 +193,7 @@ def cpu(folder: Path) -> Iterator[Row]:
         built = timed(lambda: alternatives.textbook(project, cells, url, place))
         probed = timed(lambda: alternatives.probe(project, engine, "textbook", cells, 1))
         alternatives.remove(engine, ("textbook",))
+        alternatives.empty_build_cache()
     note = f"{ours.wall:.0f} s / {built:.0f} s built + {probed:.0f} s probed"
     yield Row("cpu profile, by the textbook way", ours.wall / (built + probed), 0.4, "", note)
 
@@ -209,12 +212,12 @@ def bake(folder: Path) -> Iterator[Row]:
     ours, probed = figure("cpu", WHOLE), figure("cpu", PROBES) / default_jobs()
     with Engine.connect() as engine, alternatives.index(project) as url:
         alternatives.prepare(project, engine, cells, folder.parent)
-        alternatives.docker(["docker", "builder", "prune", "--force", "--all"], buildkit=True)
+        alternatives.empty_build_cache()
         file = alternatives.bake_file(project, cells, url, folder.parent / "bake")
         built = timed(lambda: alternatives.bake(file))
         again = timed(lambda: alternatives.bake(file))
         alternatives.remove(engine, ("bake",))
-        alternatives.docker(["docker", "builder", "prune", "--force", "--all"], buildkit=True)
+        alternatives.empty_build_cache()
     note = f"{ours:.0f} s / {built:.0f} s built + {probed:.0f} s probed"
     yield Row("cpu profile, by bake with uv", ours / (built + probed), 1, "", note)
     yield Row("bake with nothing changed", again, None, "s", "without a look at any evidence")

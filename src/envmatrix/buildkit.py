@@ -40,7 +40,6 @@ class Build:
     arguments: Mapping[str, str]
     hosts: Mapping[str, str]
     labels: Mapping[str, str]
-    fresh: bool
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -59,7 +58,6 @@ class Build:
             "buildargs": json.dumps(dict(self.arguments)),
             "extrahosts": [f"{name}:{address}" for name, address in self.hosts.items()],
             "labels": json.dumps(dict(self.labels)),
-            "nocache": str(int(self.fresh)),
             **({"t": self.tag} if self.tag else {}),
         }
 
@@ -85,13 +83,10 @@ def cached(usage: Mapping[str, Any], mark: str) -> frozenset[str]:
     )
 
 
-def pruning(ids: Iterable[str], *, shared: bool) -> dict[str, Any]:
-    """Return the query of a `POST /build/prune` of these, where no build uses them.
-
-    Those that an image holds as well are removed from the cache only if `shared`.
-    """
+def pruning(ids: Iterable[str]) -> dict[str, str]:
+    """Return the query of a `POST /build/prune` of these, save what a build or an image has."""
     pattern = f"^({'|'.join(sorted(ids))})$"
-    return {"filters": json.dumps({"id": [pattern]}), "all": str(int(shared))}
+    return {"filters": json.dumps({"id": [pattern]})}
 
 
 def trace_text(trace: bytes) -> str:

@@ -213,18 +213,19 @@ class Engine:
     ) -> Image:
         """Build a folder of text files, with the host's network, and return the image.
 
-        `hosts` are names, and the addresses that steps find them at.
+        `hosts` are names, and the addresses that steps find them at. A `fresh` build takes nothing
+        from the cache. It goes through the classic builder: where BuildKit makes a layer again
+        that an image has, engines such as 20.10 lose track of it and never free its disk.
 
         Raises:
             BuildError: a step failed; its output went to `log`.
             EngineError: the engine failed.
         """
         image_id = ""
-        build = buildkit.Build(
-            tag=tag, arguments=arguments, hosts=hosts, labels=labels, fresh=fresh
-        )
-        with _translated(f"build {tag or 'an image'}"), self._cache_kept(as_it_is=fresh):
-            for kind, text in self._build_events(context(files), build):
+        build = buildkit.Build(tag=tag, arguments=arguments, hosts=hosts, labels=labels)
+        events = self._build_afresh if fresh else self._build_with_buildkit
+        with _translated(f"build {tag or 'an image'}"):
+            for kind, text in events(context(files), build):
                 if kind == "image":
                     image_id = text
                     continue
@@ -239,20 +240,6 @@ class Engine:
             )
         return self._existing(image_id)
 
-    @contextmanager
-    def _cache_kept(self, *, as_it_is: bool) -> Iterator[None]:
-        """Take from the build cache what is new, if it shall stay `as_it_is`.
-
-        What a fresh build makes is what an image has already, once more on the disk.
-        """
-        before = self._cached() if as_it_is else frozenset()
-        try:
-            yield
-        finally:
-            if as_it_is:
-                with suppress(*_FAILURES):
-                    self._forget(self._cached() - before, shared=True)
-
     def _cached(self) -> frozenset[str]:
         url, query = self._url("/system/df"), {"type": "build-cache"}
         deadline = time.monotonic() + API_SECONDS
@@ -262,10 +249,6 @@ class Engine:
             if "already running" not in answer.text or answer.ok or time.monotonic() > deadline:
                 return buildkit.cached(_checked(answer).json(), BUILD_MARK)
             time.sleep(POLL_SECONDS)
-
-    def _forget(self, ids: frozenset[str], *, shared: bool) -> None:
-        if ids:
-            self._post("/build/prune", buildkit.pruning(ids, shared=shared))
 
     def _post(
         self,
@@ -284,62 +267,95 @@ class Engine:
     def _url(self, path: str) -> str:
         return f"{self._api.base_url}/v{self._api.api_version}{path}"
 
-    def _build_events(self, context: IO[bytes], build: buildkit.Build) -> Iterator[buildkit.Event]:
-        """Yield what happens in a build, and look at `cancelled` while nothing does.
+    def _build_with_buildkit(
+        self, context: IO[bytes], build: buildkit.Build
+    ) -> Iterator[buildkit.Event]:
+        """One thread hands the context in and another reads: each waits for the other's request."""
 
-        One thread hands the context in and another reads: each waits for the other's request.
-        """
-        arrived: queue.SimpleQueue[buildkit.Event | Exception | None] = queue.SimpleQueue()
-
-        def hand_in() -> None:
+        def hand_in() -> Iterator[buildkit.Event]:
             self._post("/build", build.uploading, seconds=None, data=context)
+            yield from ()
 
-        def read() -> None:
+        def read() -> Iterator[buildkit.Event]:
             answer = self._post("/build", build.building, seconds=None, stream=True)
-            for event in buildkit.read(answer.iter_lines()):
-                arrived.put(event)
-            arrived.put(None)
+            yield from buildkit.read(answer.iter_lines())
 
-        def beside(work: Callable[[], None]) -> None:
+        try:
+            yield from self._until_cancelled(read, hand_in)
+        except Cancelled:
+            with suppress(*_FAILURES):
+                self._post("/build/cancel", {"id": build.id})
+            raise
+
+    def _build_afresh(self, context: IO[bytes], build: buildkit.Build) -> Iterator[buildkit.Event]:
+        """When the process ends, its connection closes, and the engine ends the build."""
+
+        def read() -> Iterator[buildkit.Event]:
+            for event in self._api.build(
+                fileobj=context,
+                custom_context=True,
+                tag=build.tag,
+                buildargs=dict(build.arguments),
+                extra_hosts=dict(build.hosts),
+                labels=dict(build.labels),
+                rm=True,
+                forcerm=True,
+                nocache=True,
+                network_mode="host",
+                decode=True,
+            ):
+                if "error" in event:
+                    yield "error", event["error"]
+                elif image := event.get("aux", {}).get("ID"):
+                    yield "image", image
+                else:
+                    yield "log", event.get("stream") or event.get("status") or ""
+
+        yield from self._until_cancelled(read)
+
+    def _until_cancelled(
+        self, read: Callable[[], Iterator[_T]], *beside: Callable[[], Iterator[_T]]
+    ) -> Iterator[_T]:
+        """Yield what `read` does, in a thread, until it ends; look at `cancelled` meanwhile."""
+        arrived: queue.SimpleQueue[_T | Exception | None] = queue.SimpleQueue()
+
+        def follow(work: Callable[[], Iterator[_T]]) -> None:
             try:
-                work()
+                for event in work():
+                    arrived.put(event)
+                if work is read:
+                    arrived.put(None)
             except Exception as error:  # noqa: BLE001  (raised again where it is read)
                 arrived.put(error)
 
-        for work in (hand_in, read):
-            threading.Thread(target=beside, args=[work], daemon=True).start()
-        while (event := self._next(arrived, build)) is not None:
+        for work in (*beside, read):
+            threading.Thread(target=follow, args=[work], daemon=True).start()
+        while not self.cancelled.is_set():
+            try:
+                event = arrived.get(timeout=POLL_SECONDS * 4)
+            except queue.Empty:
+                continue
+            if event is None:
+                return
             if isinstance(event, Exception):
                 raise event
             yield event
-
-    def _next(self, arrived: queue.SimpleQueue[_T], build: buildkit.Build) -> _T:
-        while not self.cancelled.is_set():
-            with suppress(queue.Empty):
-                return arrived.get(timeout=POLL_SECONDS * 4)
-        with suppress(*_FAILURES):
-            self._post("/build/cancel", {"id": build.id})
         raise Cancelled
 
     def config(self, image: str) -> dict[str, Any]:
-        """Return what a registry would hold of an image beside its layers, without times.
+        """Return what an image says of itself beside its layers and its history.
 
-        The ids of the images below, and the engine's notes on the container that built it, are
-        left out with them: they say when and where, not what.
+        Left out are the ids of the images below and the engine's notes on the container that built
+        it, which say when and where, not what.
         """
         with _translated(f"look up the image {image}"):
             found = self._api.inspect_image(image)  # type: ignore[no-untyped-call]
         config = {
             name: value
             for name, value in found["Config"].items()
-            if name not in ("Image", "Hostname", "Domainname")
+            if name not in ("Image", "Hostname", "Domainname", "ArgsEscaped") and value is not None
         }
-        return {
-            "architecture": found["Architecture"],
-            "os": found["Os"],
-            "config": config,
-            "history": [instruction for instruction, _ in self.history(image)],
-        }
+        return {"architecture": found["Architecture"], "os": found["Os"], "config": config}
 
     def history(self, image: str) -> list[tuple[str, int]]:
         """Return the instructions that made an image, first to last, and the bytes each added."""
@@ -378,7 +394,8 @@ class Engine:
         """
         with suppress(*_FAILURES):
             self._api.remove_image(image)
-            self._forget(self._cached(), shared=False)
+            if cached := self._cached():
+                self._post("/build/prune", buildkit.pruning(cached))
 
     def _existing(self, reference: str) -> Image:
         image = self.image(reference)

@@ -11,6 +11,8 @@ from typing import IO
 
 TEXT_LIMIT = 100_000
 WHITEOUT = ".wh."
+EMPTY = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+"""The diff id of a layer without a path: two blocks of zeros."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,9 @@ from rich.progress import (
 from rich.text import Text
 
 QUIET_ABOVE = 20
-"""A stage with more pieces of work than this is told in steps, where lines are plain."""
+LONG_SECONDS = 3
+"""Where lines are plain, a stage with more pieces of work than that is told in steps, but for those
+that took longer than this."""
 
 
 class _Count(MofNCompleteColumn):
@@ -84,7 +86,7 @@ class TerminalProgress:
 
 
 class PlainProgress:
-    """A line for what begins and what ends, on stderr."""
+    """A line for what ends, on stderr; of many things that are quick, for some."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -112,10 +114,12 @@ class PlainProgress:
         with self._lock:
             self._done[stage] = done = self._done.get(stage, 0) + 1
         total = self._totals.get(stage, 0)
-        if reused or (total > QUIET_ABOVE and done % 100 and done != total):
-            return
         since = self._since.pop((stage, subject), None)
-        took = f" ({time.monotonic() - since:.0f} s)" if since is not None else ""
+        seconds = 0.0 if since is None else time.monotonic() - since
+        few = total <= QUIET_ABOVE or done % 100 == 0 or done == total
+        if reused or not (few or seconds > LONG_SECONDS):
+            return
+        took = f" ({seconds:.0f} s)" if since is not None else ""
         self._console.print(
             f"{stage} {done}/{total}  {subject}: {said}{took}",
             highlight=False,

@@ -14,7 +14,7 @@ from envmatrix.engine import Cancelled, Image
 from envmatrix.errors import EnvmatrixError
 from envmatrix.evidence import Judgement, Reproducible
 from envmatrix.graph import Task, run_graph
-from envmatrix.layerdiff import Difference, differences, entries
+from envmatrix.layerdiff import EMPTY, Difference, differences, entries
 from envmatrix.lock import Lock
 from envmatrix.project import Project
 from envmatrix.render import REPOSITORY
@@ -178,24 +178,30 @@ class _Verification:
         return Compared(tuple(found), layers=built.image.layers)
 
     def _layer_differences(self, first: Image, again: Image) -> Iterator[Difference]:
-        if first.layers == again.layers:
-            return
-        if len(first.layers) != len(again.layers):
-            counts = f"{len(first.layers)} / {len(again.layers)} layers"
+        held, held_again = _holding(first), _holding(again)
+        if len(held) != len(held_again):
+            counts = f"{len(held)} / {len(held_again)} layers"
             yield Difference("(layers)", counts, "a step that changes nothing makes no layer")
+            return
+        pairs = zip(held, held_again, strict=True)
+        changed = [(one[0], other[0]) for one, other in pairs if one[1] != other[1]]
+        if not changed:
             return
         folder, engine = self.project.store.root / "verify", self.builder.engine
         with engine.layers(first.id, folder) as ours, engine.layers(again.id, folder) as theirs:
-            for number, (one, other) in enumerate(zip(first.layers, again.layers, strict=True)):
-                if one != other:
-                    found = list(
-                        itertools.islice(
-                            differences(entries(ours[number]), entries(theirs[number])), SHOWN
-                        )
-                    )
-                    yield from found or [
-                        Difference(f"(layer {number + 1})", "the order of its paths", _ORDER)
-                    ]
+            for place, again_place in changed:
+                found = differences(entries(ours[place]), entries(theirs[again_place]))
+                yield from list(itertools.islice(found, SHOWN)) or [
+                    Difference(f"(layer {place + 1})", "the order of its paths", _ORDER)
+                ]
+
+
+def _holding(image: Image) -> list[tuple[int, str]]:
+    """Return the layers of an image that hold anything, each after its place.
+
+    BuildKit makes one that holds nothing for a WORKDIR, the classic builder none.
+    """
+    return [(place, layer) for place, layer in enumerate(image.layers) if layer != EMPTY]
 
 
 _ORDER = "the engine wrote the same paths in another order"
