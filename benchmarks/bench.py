@@ -417,14 +417,14 @@ same probes one after another. Bake builds side by side with cache mounts and uv
 has it. Both start from images of the operating systems that are there already, while envmatrix
 makes its own within its time; all three take their wheels from the same server on loopback.
 
-The cpu profile misses its targets. Most of a build is what the classic builder does after each
-RUN: it writes the layer out as a tar and unpacks it again (16 s for the 1.1 GB of TensorFlow, 24
-of the 50 s of the cell; installing by uv takes 10, bytecode 10). BuildKit keeps the files where
-they are, and that is what bake gains. docker-py speaks to the classic builder alone. The floor of
-the comparison with the textbook way, on two cores: with nothing but these commits and the probes,
-two cells at a time, it would still be near 0.4. The cells of the cpu profile share no heavy wheel
-on one base, so no layer is saved there; where cells do share, as the CUDA cells do, a cell costs
-only its own wheels.
+The sections cpu, bake, again, imports and cuda of 2026-11-23 were measured while builds still went
+through the classic builder, which writes each layer out as a tar and unpacks it again: 24 of the 50
+seconds of a TensorFlow cell. BuildKit (docs/decisions/0009) builds the same cell in 23 to 29 s.
+They are to be measured again; the textbook way is built by BuildKit, too, then. The floor of the
+comparison with it, on two cores, is the probes: two cells at a time, they alone take half of what
+they take one after another, which is a quarter of the textbook's whole. The cells of the cpu
+profile share no heavy wheel on one base, so no layer is saved there; where cells do share, as the
+CUDA cells do, a cell costs only its own wheels.
 """
 
 

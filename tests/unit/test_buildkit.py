@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 
-from envmatrix.buildkit import trace_text
+from envmatrix.buildkit import cached, read, trace_text
 
 BEGINS = base64.b64decode(
     "CtUBCkdzaGEyNTY6OTE2YjNlMjliNmM1YTVlZjU0MDQzYTFiNTllZWU0Mjk1ZDJiMmY3ODFjYTA2ZDNkYjEyZGVhM2Jk"
@@ -44,3 +45,27 @@ def test_a_step_that_ends_adds_nothing() -> None:
     """Its name was told when it began; its error is an event of its own."""
     assert trace_text(ENDS) == ""
     assert trace_text(b"") == ""
+
+
+def test_a_build_ends_with_an_image_or_with_what_failed() -> None:
+    """The command that failed is in the log already: the error does not repeat it."""
+    trace = {"id": "moby.buildkit.trace", "aux": base64.b64encode(PRINTS).decode()}
+    image = {"id": "moby.image.id", "aux": {"ID": "sha256:12"}}
+    old = {"error": "executor failed running [/bin/sh -c a\n[b]]: exit code: 7"}
+    new = {"error": 'process "/bin/sh -c a\n"b"" did not complete successfully: exit code: 7'}
+    lines = [json.dumps(event).encode() for event in (trace, image, old, new)]
+    failed = ("error", "the step failed: exit code: 7")
+    assert list(read(lines)) == [("log", "one\n"), ("image", "sha256:12"), failed, failed]
+
+
+def test_only_steps_that_have_the_mark_are_ours() -> None:
+    """What others built is not, nor what is no step."""
+    usage = {
+        "BuildCache": [
+            {"ID": "ours", "Description": "mount / from exec /bin/sh -c touch /dev/shm/mark"},
+            {"ID": "another's", "Description": "mount / from exec /bin/sh -c make"},
+            {"ID": "a file", "Description": "http url http://build/dev/shm/mark"},
+        ]
+    }
+    assert cached(usage, "/dev/shm/mark") == {"ours"}  # noqa: S108
+    assert cached({"BuildCache": None}, "/dev/shm/mark") == frozenset()  # noqa: S108
