@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 
 from packaging.specifiers import InvalidSpecifier
 
@@ -88,8 +89,7 @@ def _stacked(matrix: Matrix, plain: Sequence[Cell]) -> Iterator[Cell]:
 
 
 def _contains(where: Where, cell: Cell) -> bool:
-    axes = {axis: getattr(cell, axis) for axis in AXES}
-    return _matches(where, axes, own_python=cell.own_python)
+    return _matches(where, partial(getattr, cell), own_python=cell.own_python)
 
 
 def _expand(matrix: Matrix) -> Iterator[Cell]:
@@ -111,7 +111,11 @@ def _expand(matrix: Matrix) -> Iterator[Cell]:
 
 def _cell(matrix: Matrix, axes: dict[str, str], variant: Variant, os: OperatingSystem) -> Cell:
     own_python = axes["python"] == os.python
-    applying = [rule for rule in matrix.rules if _matches(rule.when, axes, own_python=own_python)]
+    applying = [
+        rule
+        for rule in matrix.rules
+        if _matches(rule.when, axes.__getitem__, own_python=own_python)
+    ]
     excluding = [rule.reason for rule in applying if rule.exclude]
     version, accelerator = axes["version"], axes["accelerator"]
     return Cell(
@@ -138,11 +142,11 @@ def _arch_suffix(arch: str) -> str:
     return "" if arch == DEFAULT_ARCH else f"-{arch}"
 
 
-def _matches(where: Where, axes: dict[str, str], *, own_python: bool) -> bool:
+def _matches(where: Where, value_of: Callable[[str], str], *, own_python: bool) -> bool:
     return all(
         any(
             (axis == "python" and pattern == OWN_PYTHON and own_python)
-            or value_matches(axis, axes[axis], pattern)
+            or value_matches(axis, value_of(axis), pattern)
             for pattern in patterns
         )
         for axis, patterns in where.patterns()

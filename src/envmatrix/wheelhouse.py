@@ -34,6 +34,8 @@ HOST = "wheelhouse"
 PORT = 8417
 INDEX = f"http://{HOST}:{PORT}/simple/"
 _LOOPBACK = IPv4Network("127.0.0.0/8")
+POLL_SECONDS = 0.05
+"""How soon the server sees that it shall end; every run waits for that."""
 _ADDRESSES = 8
 """Addresses tried for one folder: so many processes can serve it at once."""
 
@@ -203,7 +205,7 @@ class Wheelhouse:
         (self.root / "wheels").mkdir(parents=True, exist_ok=True)
         with self._server() as server:
             address = str(server.server_address[0])
-            thread = threading.Thread(target=server.serve_forever, daemon=True)
+            thread = threading.Thread(target=server.serve_forever, args=[POLL_SECONDS], daemon=True)
             thread.start()
             try:
                 yield address
