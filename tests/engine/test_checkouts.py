@@ -34,7 +34,7 @@ def test_neither_removes_what_the_other_built(folder: Folder, engine: Engine) ->
 def other_checkout(folder: Folder) -> Folder:
     """The same project in a folder of its own, where a cell has a layer more."""
     root = Path(shutil.copytree(folder.root, folder.root.parent / f"{folder.root.name}-other"))
-    shutil.rmtree(root / ".envmatrix" / "cells")
+    shutil.rmtree(root / ".envmatrix" / "records" / "name")  # which it gave, not this one
     shutil.copytree(REPOSITORY / "templates", root / "templates")
     with (root / "templates" / "cell.Dockerfile.j2").open("a", encoding="utf-8") as template:
         template.write("\nRUN touch /opt/venv/other\n")

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ RAISING_PROBE = """\
 # ///
 raise AssertionError("two is not three")
 """
+
+LONG_STEP = "sleep 2917"
 
 WAITING_PROBE = """\
 # /// probe
@@ -129,16 +132,20 @@ def test_a_plan_that_does_not_fit_is_refused_before_it_starts(folder: Folder) ->
 
 
 @pytest.mark.parametrize("moment", ["build", "probe"])
-def test_ctrl_c_leaves_no_container(folder: Folder, engine: Engine, moment: str) -> None:
-    """Whether a build or a probe is at work when the user stops."""
+def test_ctrl_c_leaves_nothing_at_work(folder: Folder, engine: Engine, moment: str) -> None:
+    """Whether a build or a probe is, when the user stops; a step of a build is no container."""
     folder.write("scripts/probes/jinja2_waiting.py", WAITING_PROBE)
     if moment == "build":
         templates = Path(
             shutil.copytree(Path(__file__).parents[2] / "templates", folder.root / "templates")
         )
         with (templates / "cell.Dockerfile.j2").open("a") as file:
-            file.write("RUN sleep 300\n")
+            file.write(f"RUN {LONG_STEP}\n")
     before = engine.running()
+
+    def at_work() -> object:
+        return _is_running(LONG_STEP) if moment == "build" else engine.running() - before
+
     process = subprocess.Popen(
         folder.command("run", "--profile", "good"),
         cwd=folder.root,
@@ -146,15 +153,24 @@ def test_ctrl_c_leaves_no_container(folder: Folder, engine: Engine, moment: str)
         text=True,
         start_new_session=True,
     )
-    waited = {"build": "RUN sleep 300", "probe": '"passed"'}[moment]
-    _wait_until(lambda: _seen(folder.root, waited) and engine.running() - before)
+    waited = {"build": f"RUN {LONG_STEP}", "probe": '"passed"'}[moment]
+    _wait_until(lambda: _seen(folder.root, waited) and at_work())
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
 
     assert process.returncode == 130
     assert "stopped" in said
-    _wait_until(lambda: not engine.running() - before)
+    _wait_until(lambda: not at_work())
     assert not engine.containers() - before
+
+
+def _is_running(command: str) -> bool:
+    """Look for a process of this machine, which those in containers are too."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended meanwhile
+            if path.read_bytes().split(b"\0")[:-1] == command.encode().split():
+                return True
+    return False
 
 
 def _seen(root: Path, text: str) -> bool:
