@@ -64,7 +64,7 @@ def test_only_steps_that_have_the_mark_are_ours() -> None:
         "BuildCache": [
             {"ID": "ours", "Description": "mount / from exec /bin/sh -c touch /dev/shm/mark"},
             {"ID": "another's", "Description": "mount / from exec /bin/sh -c make"},
-            {"ID": "a file", "Description": "http url http://build/dev/shm/mark"},
+            {"ID": "a file", "Description": "http url /dev/shm/mark"},
         ]
     }
     assert cached(usage, "/dev/shm/mark") == {"ours"}  # noqa: S108
