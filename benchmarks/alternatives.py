@@ -143,14 +143,22 @@ def bake(file: Path) -> None:
     docker(["docker", "buildx", "bake", "--file", str(file)], buildkit=True)
 
 
-def docker(command: Sequence[str], *, buildkit: bool) -> None:
-    """Run the docker command quietly; its output is shown if it fails."""
+def docker(command: Sequence[str], *, buildkit: bool) -> str:
+    """Run the docker command, and return what it prints; that is shown if it fails."""
     environment = {**os.environ, "DOCKER_BUILDKIT": "1" if buildkit else "0"}
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, errors="replace", check=False
     )
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def history(image: str) -> list[tuple[str, int]]:
+    """Return the instructions that made an image, first to last, and the bytes each added."""
+    command = ["docker", "history", "--no-trunc", "--human=false", "--format", "{{json .}}", image]
+    steps = [json.loads(line) for line in docker(command, buildkit=True).splitlines()]
+    return [(step["CreatedBy"], int(step["Size"])) for step in reversed(steps)]
 
 
 def empty_build_cache() -> None:

@@ -149,7 +149,7 @@ def _matches(where: Where, value_of: Callable[[str], str], *, own_python: bool) 
             or value_matches(axis, value_of(axis), pattern)
             for pattern in patterns
         )
-        for axis, patterns in where.patterns()
+        for axis, patterns in where.patterns
     )
 
 

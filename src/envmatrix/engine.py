@@ -357,12 +357,6 @@ class Engine:
         }
         return {"architecture": found["Architecture"], "os": found["Os"], "config": config}
 
-    def history(self, image: str) -> list[tuple[str, int]]:
-        """Return the instructions that made an image, first to last, and the bytes each added."""
-        with _translated(f"look up the history of {image}"):
-            found = self._api.history(image)  # type: ignore[no-untyped-call]
-        return [(entry["CreatedBy"], entry["Size"]) for entry in reversed(found)]
-
     @contextmanager
     def layers(self, image: str, folder: Path) -> Iterator[list[IO[bytes]]]:
         """Yield the layers of an image as tar files, lowest first; `folder` has room for them."""

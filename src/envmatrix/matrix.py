@@ -194,11 +194,11 @@ class Where(_Model):
     accelerator: Patterns | None = None
     arch: Patterns | None = None
 
-    def patterns(self) -> Iterator[tuple[str, Sequence[str]]]:
-        """Yield each axis that is named, with its patterns."""
-        for axis in AXES:
-            if (patterns := getattr(self, axis)) is not None:
-                yield axis, patterns
+    @cached_property
+    def patterns(self) -> Sequence[tuple[str, Sequence[str]]]:
+        """Each axis that is named, with its patterns."""
+        named = ((axis, getattr(self, axis)) for axis in AXES)
+        return tuple((axis, patterns) for axis, patterns in named if patterns is not None)
 
 
 class Rule(_Model):
@@ -463,7 +463,7 @@ def _bad_where(matrix: Matrix, where: Where, location: Location) -> Iterator[_Pr
         "accelerator": list(matrix.axes.accelerator),
         "arch": list(matrix.axes.arch),
     }
-    for axis, patterns in where.patterns():
+    for axis, patterns in where.patterns:
         for pattern in patterns:
             if axis == "python" and pattern == OWN_PYTHON:
                 continue
@@ -480,7 +480,7 @@ def _bad_profile(
 ) -> Iterator[_Problem]:
     if entry.profile is None:
         return
-    if any(entry.patterns()):
+    if entry.patterns:
         yield (
             location[:-1],
             "an entry names a profile or axes, not both",
