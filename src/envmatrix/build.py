@@ -104,6 +104,7 @@ class Builder:
     origin: Origin = Origin.AUTO
     fresh: bool = False
     _os_locks: dict[str, threading.Lock] = field(default_factory=dict)
+    _held_layers: set[str] = field(default_factory=set)
     _no_registry: bool = False
 
     # --- the operating system
@@ -207,11 +208,20 @@ class Builder:
 
         It carries a name until `drop_layer`, so that it stays whatever becomes of those cells.
         """
-        return self._build(self._layer_recipe(cell, lock, base, count))
+        recipe = self._layer_recipe(cell, lock, base, count)
+        self._held_layers.add(recipe.tag)
+        return self._build(recipe)
 
     def drop_layer(self, cell: Cell, lock: Lock, base: Built, count: int) -> None:
         """Take the name from a layer: what no image stands on is removed then."""
-        self.engine.remove_image(self._layer_recipe(cell, lock, base, count).tag)
+        tag = self._layer_recipe(cell, lock, base, count).tag
+        self.engine.remove_image(tag)
+        self._held_layers.discard(tag)
+
+    def drop_layers(self) -> None:
+        """Take the names that a run which was stopped left."""
+        while self._held_layers:
+            self.engine.remove_image(self._held_layers.pop())
 
     def cell(self, cell: Cell, lock: Lock, base: Built) -> Built | Judgement:
         """Build the image of a cell on its base."""

@@ -199,9 +199,11 @@ def building(project: Project, options: Options, progress: Progress) -> Iterator
     with ExitStack() as stack:
         engine = stack.enter_context(Engine.connect())
         served = stack.enter_context(wheelhouse.serve()) if engine.is_local else None
-        yield Builder(
+        builder = Builder(
             project, engine, wheelhouse, served, progress.tell, options.origin, options.fresh
         )
+        stack.callback(builder.drop_layers)
+        yield builder
 
 
 def check_disk(builder: Builder, ahead: Sequence[Locked], options: Options) -> None:

@@ -122,7 +122,7 @@ def folder(tmp_path: Path, engine: Engine, quick: object) -> Iterator[Folder]:
             REPOSITORY / ".envmatrix/records" / step, tmp_path / ".envmatrix/records" / step
         )
     yield project
-    for name in engine.names("envmatrix/cell:jinja2-*"):
+    for name in engine.names("envmatrix/cell:jinja2*"):
         engine.remove_image(name)
 
 

@@ -7,11 +7,12 @@ import shutil
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from conftest import Folder
+from conftest import MATRIX, Folder
 
 from envmatrix.engine import Engine
 
@@ -32,6 +33,13 @@ raise AssertionError("two is not three")
 """
 
 LONG_STEP = "sleep 2917"
+
+# A second cell with the wheels of the first: what they begin with is one layer.
+SAME = """\
+stacks:
+  same: {title: The same, cells: [{framework: jinja2}], requires: ["markupsafe"]}
+"""
+LAYERS = "envmatrix/layer:*"
 
 WAITING_PROBE = """\
 # /// probe
@@ -131,21 +139,48 @@ def test_a_plan_that_does_not_fit_is_refused_before_it_starts(folder: Folder) ->
         subprocess.run(["umount", str(folder.root / ".envmatrix")], check=True)
 
 
+def test_ctrl_c_leaves_no_name_of_a_layer(folder: Folder, engine: Engine) -> None:
+    """What several cells begin with carries a name while they are built, and not after."""
+    folder.write("matrix.yaml", MATRIX + SAME)
+    before, running = engine.names(LAYERS), engine.running()
+    with _started(folder, "probe") as process:
+        _wait_until(lambda: engine.running() - running)
+        assert engine.names(LAYERS) - before
+        _stop(process)
+
+    assert engine.names(LAYERS) == before
+
+
 @pytest.mark.parametrize("moment", ["build", "probe"])
 def test_ctrl_c_leaves_nothing_at_work(folder: Folder, engine: Engine, moment: str) -> None:
     """Whether a build or a probe is, when the user stops; a step of a build is no container."""
-    folder.write("scripts/probes/jinja2_waiting.py", WAITING_PROBE)
-    if moment == "build":
-        templates = Path(
-            shutil.copytree(Path(__file__).parents[2] / "templates", folder.root / "templates")
-        )
-        with (templates / "cell.Dockerfile.j2").open("a") as file:
-            file.write(f"RUN {LONG_STEP}\n")
     before = engine.running()
 
     def at_work() -> object:
         return _is_running(LONG_STEP) if moment == "build" else engine.running() - before
 
+    with _started(folder, moment) as process:
+        waited = {"build": f"RUN {LONG_STEP}", "probe": '"passed"'}[moment]
+        _wait_until(lambda: _seen(folder.root, waited) and at_work())
+        said = _stop(process)
+
+    assert process.returncode == 130
+    assert "stopped" in said
+    _wait_until(lambda: not at_work())
+    assert not engine.containers() - before
+
+
+@contextmanager
+def _started(folder: Folder, moment: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a run that is long at a moment: while it builds, or while it probes."""
+    if moment == "probe":
+        folder.write("scripts/probes/jinja2_waiting.py", WAITING_PROBE)
+    else:
+        templates = Path(
+            shutil.copytree(Path(__file__).parents[2] / "templates", folder.root / "templates")
+        )
+        with (templates / "cell.Dockerfile.j2").open("a") as file:
+            file.write(f"RUN {LONG_STEP}\n")
     process = subprocess.Popen(
         folder.command("run", "--profile", "good"),
         cwd=folder.root,
@@ -153,15 +188,17 @@ def test_ctrl_c_leaves_nothing_at_work(folder: Folder, engine: Engine, moment: s
         text=True,
         start_new_session=True,
     )
-    waited = {"build": f"RUN {LONG_STEP}", "probe": '"passed"'}[moment]
-    _wait_until(lambda: _seen(folder.root, waited) and at_work())
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            _stop(process)
 
-    assert process.returncode == 130
-    assert "stopped" in said
-    _wait_until(lambda: not at_work())
-    assert not engine.containers() - before
+
+def _stop(process: subprocess.Popen[str]) -> str:
+    """Press Ctrl-C; return what is said to that."""
+    os.killpg(process.pid, signal.SIGINT)
+    return process.communicate(timeout=60)[1]
 
 
 def _is_running(command: str) -> bool:
