@@ -402,6 +402,8 @@ def explain(cell: str, *, as_json: AsJson = False) -> None:
         _print_json(found)
         return
     _print_story(one, found)
+    if drift := project.system_drift(one, found["layers"]):
+        out.print(f"  drift:   {one.os} is not what was published: {drift}", soft_wrap=True)
 
 
 @app.command()

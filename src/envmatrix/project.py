@@ -312,6 +312,11 @@ class Project:
         ]
         return f"{len(differing)} packages: {', '.join(differing[:5])}" if differing else ""
 
+    def system_drift(self, cell: Cell, layers: Sequence[str]) -> str:
+        """Say how the system below an image of this machine differs from the published record."""
+        held = self.packages(layers[0]) if layers else []
+        return self.packages_drift(cell.os, held) if held else ""
+
     def verification(self, layers: Sequence[str]) -> dict[str, Any]:
         """What rebuilding an image gave, as evidence holds it: the same layers, the same answer."""
         found = self.store.get("verify", digest(list(layers))) if layers else None
@@ -335,11 +340,24 @@ class Project:
             return None
         evidence |= self.verification(layers)
         if layers and evidence["layers"] and evidence["layers"] != list(layers):
-            # The image that was probed is gone, and its inputs gave another one since.
-            evidence["reproducible"] = Reproducible.DIFFERS.value
-            evidence["verify_notes"] = ["the image that was probed had other layers"]
+            evidence |= self._of_another_image(cell, evidence["layers"], layers)
         self.keep_evidence(evidence)
         return evidence
+
+    def _of_another_image(
+        self, cell: Cell, probed: Sequence[str], layers: Sequence[str]
+    ) -> dict[str, Any]:
+        """What is to be said where the image that was probed had other layers than that here."""
+        drift = self.system_drift(cell, layers) if probed[0] != layers[0] else ""
+        if not drift:
+            note = "the image that was probed had other layers, though its inputs are the same"
+            return {"reproducible": Reproducible.DIFFERS.value, "verify_notes": [note]}
+        note = f"the image that was probed stands on another {cell.os} than is to be had: {drift}"
+        return {
+            "reproducible": Reproducible.NOT_CHECKED.value,
+            "verified_at": None,
+            "verify_notes": [f"{note}; run it again, then verify"],
+        }
 
     def report_path(self, cell_id: str) -> Path:
         """Where the last evidence of a cell lies on this machine."""

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from envmatrix.project import Project
 
 HELD = ["apt 2.6.1 amd64 aaaaaaaaaa", "bash 5.2 amd64 bbbbbbbbbb", "dash 0.5 amd64 cccccccccc"]
@@ -43,3 +45,34 @@ def test_the_packages_of_a_layer_are_kept_by_its_diff_id(tmp_path: Path) -> None
     found.keep_packages("sha256:1", HELD)
     assert found.packages("sha256:1") == HELD
     assert found.packages("sha256:2") == []
+
+
+CELL = "tensorflow-2.21.0-py3.11-debian12-cpu"
+APT_IS_NEWER = ["apt 2.6.2 amd64 eeeeeeeeee", *HELD[1:]]
+
+
+@pytest.mark.parametrize(
+    ("layers", "found", "said"),
+    [
+        (["sha256:new", "sha256:cell"], "not checked", "apt 2.6.1 (aaaaaaaa) -> 2.6.2"),
+        (["sha256:old", "sha256:other"], "differs", "its inputs are the same"),
+        (["sha256:old", "sha256:cell"], "proven", ""),
+    ],
+)
+def test_drift_below_is_told_apart_from_an_image_that_differs(
+    tmp_path: Path, small_text: str, layers: list[str], found: str, said: str
+) -> None:
+    """An image that was probed on packages that are gone cannot be made again to be compared."""
+    its = project(tmp_path, *HELD)
+    its.matrix_path.write_text(small_text, encoding="utf-8")
+    its.keep_packages("sha256:old", HELD)
+    its.keep_packages("sha256:new", APT_IS_NEWER)
+    its.keep_evidence({"schema": 1, "id": CELL, "layers": ["sha256:old", "sha256:cell"]})
+    its.keep_verification(layers, {"reproducible": "proven", "verified_at": "2026-11-25"})
+    (cell,) = (cell for cell in its.cells if cell.id == CELL)
+
+    evidence = its.keep_verified(cell, layers)
+
+    assert evidence is not None
+    assert evidence["reproducible"] == found
+    assert said in " ".join(evidence["verify_notes"])
