@@ -51,6 +51,12 @@ SURROUNDINGS = (
         "something that had to be downloaded cannot be reached from here",
         "run from where it can be reached, or point the tools at a mirror",
     ),
+    _known(
+        "engine",
+        r"(?m)^runc: (?P<said>.+)$",
+        "the engine's own runc cannot run: {said}",
+        "install the runc that belongs to the engine and to this OS",
+    ),
 )
 
 FAILURES = (

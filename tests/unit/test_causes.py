@@ -131,6 +131,11 @@ WEATHER = [
     ("blocked", "ssl.SSLCertVerificationError: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed"),
     ("blocked", "invalid peer certificate: UnknownIssuer"),
     ("blocked", "NewConnectionError('<HTTPSConnection>: [Errno 101] Network is unreachable')"),
+    (
+        "engine",
+        "RUN true\nrunc: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found "
+        "(required by runc)\nthe step failed: exit code: 1",
+    ),
 ]
 
 
