@@ -22,6 +22,7 @@ _REMOTE = "upload-request"
 _FAILED = re.compile(
     r'executor failed running \[.*\]: |process ".*" did not complete successfully: ', re.DOTALL
 )
+_NOT_TAKEN = "failed to read downloaded context"
 _RUN = "mount / from exec "
 
 _VERTEXES, _LOGS = 1, 3
@@ -30,6 +31,13 @@ _MESSAGE = 4
 
 Event = tuple[Literal["log", "image", "error"], str]
 """Text for the log, the id of the image, or why there is none."""
+
+
+class NeedsSession(Exception):  # noqa: N818  (the engine is as it is)
+    """BuildKit takes no context without a session on this engine.
+
+    So it is where images are containerd's, in some engines before 28 (moby/moby#47717).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +71,19 @@ class Build:
 
 
 def read(lines: Iterable[bytes]) -> Iterator[Event]:
-    """Yield what happens in a build, from the lines that the engine answers with."""
+    """Yield what happens in a build, from the lines that the engine answers with.
+
+    Raises:
+        NeedsSession: the context was not taken.
+    """
     for line in lines:
         event = json.loads(line)
         if event.get("id") == _TRACE:
             yield "log", trace_text(base64.b64decode(event["aux"]))
         elif event.get("id") == _IMAGE:
             yield "image", event["aux"]["ID"]
+        elif _NOT_TAKEN in event.get("error", ""):
+            raise NeedsSession
         elif "error" in event:
             yield "error", _FAILED.sub("the step failed: ", event["error"])
 

@@ -104,6 +104,7 @@ class Engine:
     def __post_init__(self) -> None:
         self._local = threading.local()
         self._info: dict[str, Any] = {}
+        self._needs_session = False
 
     @classmethod
     @contextmanager
@@ -215,24 +216,23 @@ class Engine:
 
         `hosts` are names, and the addresses that steps find them at. A `fresh` build takes nothing
         from the cache. It goes through the classic builder: where BuildKit makes a layer again
-        that an image has, engines such as 20.10 lose track of it and never free its disk.
+        that an image has, engines such as 20.10 lose track of it and never free its disk. So does
+        every build on an engine whose BuildKit cannot be spoken to without a session.
 
         Raises:
             BuildError: a step failed; its output went to `log`.
             EngineError: the engine failed.
         """
-        image_id = ""
         build = buildkit.Build(tag=tag, arguments=arguments, hosts=hosts, labels=labels)
-        events = self._build_afresh if fresh else self._build_with_buildkit
+        image_id = ""
         with _translated(f"build {tag or 'an image'}"):
-            for kind, text in events(context(files), build):
-                if kind == "image":
-                    image_id = text
-                    continue
-                log(text)
-                if kind == "error":
-                    log("\n")
-                    raise BuildError(text)
+            if not fresh and not self._needs_session:
+                try:
+                    image_id = _follow(self._build_with_buildkit(context(files), build), log)
+                except buildkit.NeedsSession:
+                    self._needs_session = True
+            if fresh or self._needs_session:
+                image_id = _follow(self._build_classic(context(files), build, fresh=fresh), log)
         if not image_id:
             raise EngineError(
                 f"the build of {tag or 'an image'} ended without one",
@@ -287,7 +287,9 @@ class Engine:
                 self._post("/build/cancel", {"id": build.id})
             raise
 
-    def _build_afresh(self, context: IO[bytes], build: buildkit.Build) -> Iterator[buildkit.Event]:
+    def _build_classic(
+        self, context: IO[bytes], build: buildkit.Build, *, fresh: bool
+    ) -> Iterator[buildkit.Event]:
         """When the process ends, its connection closes, and the engine ends the build."""
 
         def read() -> Iterator[buildkit.Event]:
@@ -300,7 +302,7 @@ class Engine:
                 labels=dict(build.labels),
                 rm=True,
                 forcerm=True,
-                nocache=True,
+                nocache=fresh,
                 network_mode="host",
                 decode=True,
             ):
@@ -555,6 +557,20 @@ def isolation(limits: Limits) -> dict[str, Any]:
         "log_config": {"type": "none"},
         "init": True,
     }
+
+
+def _follow(events: Iterable[buildkit.Event], log: Callable[[str], None]) -> str:
+    """Log a build to its end; return the id of the image, empty where the engine told none."""
+    image_id = ""
+    for kind, text in events:
+        if kind == "image":
+            image_id = text
+            continue
+        log(text)
+        if kind == "error":
+            log("\n")
+            raise BuildError(text)
+    return image_id
 
 
 def context(files: Mapping[str, str]) -> io.BytesIO:

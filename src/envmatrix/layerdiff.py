@@ -48,7 +48,7 @@ def entries(layer: IO[bytes]) -> dict[str, Entry]:
     with tarfile.open(fileobj=layer) as tar:
         for member in tar:
             file = tar.extractfile(member) if member.isreg() else None
-            text = file.read() if file and member.size <= TEXT_LIMIT else b""
+            content, text = _read(file, member.size) if file else ("", b"")
             found[f"/{member.name}"] = Entry(
                 kind={tarfile.DIRTYPE: "directory", tarfile.SYMTYPE: "link"}.get(
                     member.type, "file"
@@ -58,18 +58,22 @@ def entries(layer: IO[bytes]) -> dict[str, Entry]:
                 time=int(member.mtime),
                 size=member.size,
                 link=member.linkname,
-                content=_hash(file) if file else "",
+                content=content,
                 text="" if b"\0" in text else text.decode("utf-8", "replace"),
             )
     return found
 
 
-def _hash(file: IO[bytes]) -> str:
-    file.seek(0)
-    found = hashlib.sha256()
+def _read(file: IO[bytes], size: int) -> tuple[str, bytes]:
+    """Return the hash of a file, and what is in it if that is short.
+
+    Reads it once, never back: where engines compress layers, to go back is to start over.
+    """
+    found, text = hashlib.sha256(), b""
     while piece := file.read(2**20):
         found.update(piece)
-    return found.hexdigest()
+        text = piece if size <= TEXT_LIMIT else b""
+    return found.hexdigest(), text
 
 
 def differences(first: Mapping[str, Entry], second: Mapping[str, Entry]) -> Iterator[Difference]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 
-from envmatrix.buildkit import cached, read, trace_text
+import pytest
+
+from envmatrix.buildkit import NeedsSession, cached, read, trace_text
 
 BEGINS = base64.b64decode(
     "CtUBCkdzaGEyNTY6OTE2YjNlMjliNmM1YTVlZjU0MDQzYTFiNTllZWU0Mjk1ZDJiMmY3ODFjYTA2ZDNkYjEyZGVhM2Jk"
@@ -69,3 +71,13 @@ def test_only_steps_that_have_the_mark_are_ours() -> None:
     }
     assert cached(usage, "/dev/shm/mark") == {"ours"}  # noqa: S108
     assert cached({"BuildCache": None}, "/dev/shm/mark") == frozenset()  # noqa: S108
+
+
+def test_an_engine_that_takes_no_context_without_a_session_is_told_apart() -> None:
+    """As Docker 26.1 said where its images are containerd's: no step of the build has failed."""
+    said = (
+        'failed to read downloaded context: failed to load cache key: Get "http://x": '
+        "dial tcp: lookup x: no such host"
+    )
+    with pytest.raises(NeedsSession):
+        list(read([json.dumps({"errorDetail": {"message": said}, "error": said}).encode()]))

@@ -133,8 +133,7 @@ WEATHER = [
     ("blocked", "NewConnectionError('<HTTPSConnection>: [Errno 101] Network is unreachable')"),
     (
         "engine",
-        "RUN true\nrunc: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found "
-        "(required by runc)\nthe step failed: exit code: 1",
+        "runc: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required by runc)",
     ),
 ]
 

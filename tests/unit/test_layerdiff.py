@@ -1,5 +1,6 @@
 """Two builds of a layer, compared path by path."""
 
+import gzip
 import io
 import tarfile
 
@@ -33,6 +34,13 @@ def test_the_same_layer_differs_in_nothing() -> None:
     """Whatever the order of its paths."""
     one, other = ("opt", None, 5), ("opt/a", b"text", 5)
     assert compare(layer(one, other), layer(other, one)) == {}
+
+
+def test_a_compressed_layer_holds_the_same() -> None:
+    """Engines whose images are containerd's hand layers out compressed."""
+    plain = layer(("opt", None, 5), ("opt/a", b"text", 5), ("opt/b", bytes(3_000_000), 5))
+    compressed = io.BytesIO(gzip.compress(plain.getvalue()))
+    assert entries(compressed) == entries(plain)
 
 
 @pytest.mark.parametrize(
