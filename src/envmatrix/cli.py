@@ -403,7 +403,8 @@ def explain(cell: str, *, as_json: AsJson = False) -> None:
         return
     _print_story(one, found)
     if drift := project.system_drift(one, found["layers"]):
-        out.print(f"  drift:   {one.os} is not what was published: {drift}", soft_wrap=True)
+        told = f"  drift:   {one.os} is not what was published: {drift}"
+        out.print(told, markup=False, soft_wrap=True)
 
 
 @app.command()
