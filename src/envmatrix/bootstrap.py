@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from envmatrix.errors import ToolError
@@ -30,6 +30,14 @@ HOOKS = (
     'cd "$1" && rm -f packages etc/apt/apt.conf.d/99mmdebstrap etc/hostname etc/resolv.conf',
 )
 """What is done in a root before it is packed, for mmdebstrap; `held` is a path here."""
+
+ENVIRONMENT = {
+    # The packages' own scripts compile bytecode, and only what they find uncompiled.
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "LC_ALL": "C.UTF-8",
+}
+"""What is set while a root is made: the scripts of its packages see this, whoever makes it."""
+_KEPT = re.compile(r"PATH|HOME|TMPDIR|APT_CONFIG|SSL_CERT_(?:FILE|DIR)|\w+_PROXY", re.IGNORECASE)
 
 _FIELDS = ("Package", "Version", "Architecture", "SHA256")
 _FIELD = re.compile(rf"^({'|'.join(_FIELDS)}): (\S+)$", re.MULTILINE)
@@ -67,7 +75,6 @@ def make_root(
         suite,
         str(partial),
     ]
-    environment = os.environ | {"SOURCE_DATE_EPOCH": str(epoch)}
     with log.open("w", encoding="utf-8") as file:
         result = subprocess.run(
             command,
@@ -75,7 +82,7 @@ def make_root(
             stderr=subprocess.STDOUT,
             check=False,
             stdin=subprocess.DEVNULL,
-            env=environment,
+            env=environment(os.environ) | {"SOURCE_DATE_EPOCH": str(epoch)},
         )
     if result.returncode != 0:
         partial.unlink(missing_ok=True)
@@ -90,6 +97,11 @@ def make_root(
         return sorted(set(_listed(held.read_text(encoding="utf-8"))))
     finally:
         held.unlink()
+
+
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Return what is left of the user's environment: how to reach the mirror, and where to work."""
+    return {name: value for name, value in given.items() if _KEPT.fullmatch(name)} | ENVIRONMENT
 
 
 def _listed(shown: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from envmatrix.bootstrap import HOOKS, make_root
+from envmatrix.bootstrap import ENVIRONMENT, HOOKS, make_root
 from envmatrix.causes import SURROUNDINGS, classify
 from envmatrix.cells import Cell
 from envmatrix.engine import STEP_LABEL, BuildError, Engine, Image
@@ -147,6 +147,7 @@ class Builder:
             self.project.matrix.resolve.epoch,
             packages(os.python),
             HOOKS,
+            ENVIRONMENT,
         )
 
     def _make_os(self, cell: Cell, origin: Origin) -> Built:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -27,14 +28,21 @@ def unstable(folder: Folder) -> Folder:
 
 
 def test_a_cell_rebuilds_to_the_same_layers_and_configuration(
-    folder: Folder, engine: Engine
+    folder: Folder, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its operating system and base with it; the proof becomes a field of its evidence."""
+    """Its operating system and base with it, whatever the user's shell has set for Python.
+
+    The proof becomes a field of its evidence.
+    """
     images_before = engine.names("*")
     code, cells = folder.run_json("run", CELL)
     assert (code, cells[CELL]["reproducible"]) == (0, "not checked")
     cached = engine._cached()
 
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        monkeypatch.delenv("PYTHONDONTWRITEBYTECODE")
+    else:
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     code, cells = folder.run_json("verify", CELL)
 
     assert code == 0
