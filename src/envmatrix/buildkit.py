@@ -36,7 +36,7 @@ Event = tuple[Literal["log", "image", "error"], str]
 class NeedsSession(Exception):  # noqa: N818  (the engine is as it is)
     """BuildKit takes no context without a session on this engine.
 
-    So it is where images are containerd's, in some engines before 28 (moby/moby#47717).
+    So it is where images are containerd's, until some release before 28.3 (moby/moby#47717).
     """
 
 

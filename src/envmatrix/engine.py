@@ -224,21 +224,29 @@ class Engine:
             EngineError: the engine failed.
         """
         build = buildkit.Build(tag=tag, arguments=arguments, hosts=hosts, labels=labels)
-        image_id = ""
         with _translated(f"build {tag or 'an image'}"):
-            if not fresh and not self._needs_session:
-                try:
-                    image_id = _follow(self._build_with_buildkit(context(files), build), log)
-                except buildkit.NeedsSession:
-                    self._needs_session = True
-            if fresh or self._needs_session:
-                image_id = _follow(self._build_classic(context(files), build, fresh=fresh), log)
+            image_id = self._build(files, build, log, fresh=fresh)
         if not image_id:
             raise EngineError(
                 f"the build of {tag or 'an image'} ended without one",
                 next_step="see the engine's own log, then try again",
             )
         return self._existing(image_id)
+
+    def _build(
+        self,
+        files: Mapping[str, str],
+        build: buildkit.Build,
+        log: Callable[[str], None],
+        *,
+        fresh: bool,
+    ) -> str:
+        if not fresh and not self._needs_session:
+            try:
+                return _follow(self._build_with_buildkit(context(files), build), log)
+            except buildkit.NeedsSession:
+                self._needs_session = True
+        return _follow(self._build_classic(context(files), build, fresh=fresh), log)
 
     def _cached(self) -> frozenset[str]:
         url, query = self._url("/system/df"), {"type": "build-cache"}

@@ -72,7 +72,8 @@ def _read(file: IO[bytes], size: int) -> tuple[str, bytes]:
     found, text = hashlib.sha256(), b""
     while piece := file.read(2**20):
         found.update(piece)
-        text = piece if size <= TEXT_LIMIT else b""
+        if size <= TEXT_LIMIT:
+            text += piece
     return found.hexdigest(), text
 
 
