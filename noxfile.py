@@ -1,9 +1,10 @@
-"""What the project can do to itself. `nox --list` shows the sessions.
+"""The sessions of the project: build, test, lint, and more. `nox --list` shows them.
 
-Python 3.11 or newer has to run nox. `scripts/nox` sees to that, and to an engine.
+nox must run on Python 3.11 or newer. `scripts/nox` finds such a Python, nox and an engine.
 """
 
 import hashlib
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -11,10 +12,10 @@ from pathlib import Path
 import nox
 from nox.command import CommandFailed
 
-nox.needs_version = ">=2026.7.11"  # the first whose CommandFailed tells the exit code
+nox.needs_version = ">=2026.7.11"  # the first in which CommandFailed has the exit code
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_venv = "yes"
-# Its environments install with pip, and so with the user's pip settings, which uv does not read.
+# pip installs into these environments with the user's pip settings, which uv does not read.
 nox.options.default_venv_backend = "virtualenv"
 
 ROOT = Path(__file__).parent
@@ -23,8 +24,29 @@ EXIT_INPUT = 2
 EXIT_SURROUNDINGS = 3
 
 
+def supported_pythons() -> list[str]:
+    """Return the oldest and the newest Python of this machine that the package supports.
+
+    The Pythons of pyenv go to the end of PATH, where nox finds them by their names.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    oldest = int(project["requires-python"].removeprefix(">=3."))
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    os.environ["PATH"] = os.pathsep.join(
+        [os.environ["PATH"], *map(str, sorted(pyenv.glob("versions/*/bin")))]
+    )
+    # pyenv has a shim for each of its versions, and most shims fail.
+    folders = [Path(name) for name in os.get_exec_path() if Path(name).name != "shims"]
+    found = [
+        f"3.{minor}"
+        for minor in range(oldest, oldest + 10)
+        if any((folder / f"python3.{minor}").is_file() for folder in folders)
+    ]
+    return list(dict.fromkeys([*found[:1], *found[-1:]]))
+
+
 def install(session: nox.Session, *groups: str) -> None:
-    """Install the package, editable, with its dependency groups, unless that was done before."""
+    """Install the editable package with dependency groups, unless they are installed already."""
     pyproject = (ROOT / "pyproject.toml").read_bytes()
     stamp = Path(session.virtualenv.location, "installed.sha256")
     state = hashlib.sha256(repr((sys.version, groups, pyproject)).encode()).hexdigest()
@@ -36,19 +58,19 @@ def install(session: nox.Session, *groups: str) -> None:
 
 
 def envmatrix(session: nox.Session, *args: str) -> None:
-    """Run the tool, leave it time to clean up after Ctrl-C, and pass on its exit codes 2 and 3."""
+    """Run the tool. It may clean up after Ctrl-C, and its exit codes 2 and 3 are passed on."""
     install(session)
     try:
         session.run("envmatrix", *args, stderr=None, interrupt_timeout=None)
     except CommandFailed as failure:
-        # nox itself ends with 1, which also is the tool's code for a broken cell.
+        # nox ends with 1 after any failure, and 1 is also the tool's code for a broken cell.
         if failure.return_code in {EXIT_INPUT, EXIT_SURROUNDINGS}:
             raise SystemExit(failure.return_code) from failure
         raise
 
 
 def shell_scripts() -> list[str]:
-    """Find the programs under scripts/ and .ci/ that a shell runs."""
+    """Return the files under scripts/ and .ci/ that a shell runs."""
     found = []
     for path in sorted(ROOT.glob("scripts/*")) + sorted(ROOT.glob(".ci/*")):
         if path.is_file():
@@ -60,24 +82,32 @@ def shell_scripts() -> list[str]:
 
 @nox.session
 def build_matrix(session: nox.Session) -> None:
-    """Build and probe the matrix: `envmatrix run` with the arguments given."""
+    """Build and probe the matrix: run `envmatrix run` with the given arguments."""
     envmatrix(session, "run", *session.posargs)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests, with the pytest arguments given."""
+    """Run the tests with the given pytest arguments."""
     install(session, "test")
     session.run("pytest", *session.posargs, interrupt_timeout=None)
 
 
+@nox.session(python=supported_pythons())
+def unit(session: nox.Session) -> None:
+    """Run the tests that need neither Docker nor a network, and hold their coverage."""
+    install(session, "test")
+    session.run("pytest", "tests/unit", "--cov", *session.posargs, interrupt_timeout=None)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, types, shell scripts, and that what is rendered is current and good."""
+    """Check style, types, imports, shell scripts and the rendered Dockerfiles."""
     install(session, "test", "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
+    session.run("lint-imports", "--no-logo")
     session.run("shellcheck", *shell_scripts())
     dockerfiles = sorted(ROOT.glob("images/**/Dockerfile"))
     if dockerfiles:
@@ -87,24 +117,24 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Resolve and pin the wheels of cells: `envmatrix lock` with the arguments given."""
+    """Resolve and pin the wheels of cells: run `envmatrix lock` with the given arguments."""
     envmatrix(session, "lock", *session.posargs)
 
 
 @nox.session
 def render(session: nox.Session) -> None:
-    """Write the Dockerfiles under images/: `envmatrix render` with the arguments given."""
+    """Write the Dockerfiles under images/: run `envmatrix render` with the given arguments."""
     envmatrix(session, "render", *session.posargs)
 
 
 @nox.session
 def report(session: nox.Session) -> None:
-    """Write the published table from the evidence, or what the arguments given ask for."""
+    """Write the published table from the evidence, or the report that the arguments ask for."""
     envmatrix(session, "report", *(session.posargs or PUBLISHED))
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure envmatrix beside what a user would do instead."""
+    """Measure envmatrix, and compare it with what a user would do instead."""
     install(session)
     session.run("python", "benchmarks/bench.py", *session.posargs, interrupt_timeout=None)

@@ -1,8 +1,8 @@
-"""What a user would do instead of envmatrix: a Dockerfile a cell, by docker build or by bake.
+"""What a user would do instead of envmatrix: one Dockerfile for each cell, by docker build or bake.
 
-Both start from minimal images of the operating systems, which are made before the clock starts,
-and take the wheels of the same locks from the same server on loopback. Their images are named
-`bench/...`.
+Both ways start from minimal images of the operating systems, which exist before the clock starts.
+They take the wheels of the same locks from the same server on loopback. The names of their images
+begin with `bench/`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
-from envmatrix.bootstrap import make_root
-from envmatrix.cells import Cell
-from envmatrix.engine import Engine
-from envmatrix.probe import Outcome, run_probe
-from envmatrix.project import Project
-from envmatrix.render import packages
-from envmatrix.wheelhouse import PORT, Wheelhouse
+from envmatrix.cli.workspace import Workspace
+from envmatrix.engine.client import Engine
+from envmatrix.engine.os_images import make_root
+from envmatrix.model.cells import Cell
+from envmatrix.model.evidence import Outcome
+from envmatrix.probes.running import run_probe
+from envmatrix.render.dockerfiles import packages
+from envmatrix.resolve.wheel_server import PORT, serve
+from envmatrix.resolve.wheelhouse import Wheelhouse
 
 REPOSITORY = "bench"
 
@@ -41,7 +43,7 @@ RUN pip install --no-cache-dir --require-hashes --requirement requirements.lock
 USER 65532
 """
 
-# As uv's own guide for Docker has it: cache mounts, and bytecode compiled at build.
+# As in uv's own guide for Docker: cache mounts, and bytecode that the build compiles.
 BAKE = """\
 FROM {os}
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \\
@@ -60,40 +62,40 @@ USER 65532
 """
 
 
-def prepare(project: Project, engine: Engine, cells: Iterable[Cell], folder: Path) -> None:
-    """Bring all wheels into the wheelhouse, and make the minimal images of the systems."""
-    wheelhouse = Wheelhouse(project.store.root / "wheelhouse", print)
+def prepare(workspace: Workspace, engine: Engine, cells: Iterable[Cell], folder: Path) -> None:
+    """Download all wheels into the wheelhouse, and make the minimal images of the systems."""
+    wheelhouse = Wheelhouse(workspace.layout.wheelhouse, print)
     for cell in cells:
-        system = project.matrix.axes.os[cell.os]
+        system = workspace.matrix.axes.os[cell.os]
         for resolution, python, index in (
-            (project.cell_resolution(cell), cell.python, cell.index),
-            (project.base_resolution(cell), system.python, None),
+            (workspace.resolutions.of_cell(cell), cell.python, cell.index),
+            (workspace.resolutions.of_base(cell), system.python, None),
         ):
             if resolution and resolution.lock:
                 wheelhouse.fetch(
                     resolution.lock, python=python, glibc=system.glibc, arch=cell.arch, index=index
                 )
-        if system.bootstrap and not engine.image(f"{REPOSITORY}/os:{cell.os}"):
+        if system.bootstrap and not engine.images.find(f"{REPOSITORY}/os:{cell.os}"):
             tar = folder / f"{cell.os}.tar"
             make_root(
                 system.bootstrap,
                 tar,
                 packages=["ca-certificates"],
-                epoch=project.matrix.resolve.epoch,
+                epoch=workspace.matrix.resolve.epoch,
                 log=folder / f"{cell.os}.log",
             )
-            engine.import_tar(tar, f"{REPOSITORY}/os:{cell.os}")
+            engine.images.import_tar(tar, f"{REPOSITORY}/os:{cell.os}")
             tar.unlink()
 
 
-def context(project: Project, cell: Cell, dockerfile: str, folder: Path) -> Path:
-    """Lay out the folder that a cell is built from."""
-    resolution = project.cell_resolution(cell)
+def context(workspace: Workspace, cell: Cell, dockerfile: str, folder: Path) -> Path:
+    """Write the folder from which a cell is built."""
+    resolution = workspace.resolutions.of_cell(cell)
     if resolution is None or resolution.lock is None:
         raise SystemExit(f"{cell.id} has no lock")
     place = folder / cell.id
     place.mkdir(parents=True)
-    own = packages(project.matrix.axes.os[cell.os].python)
+    own = packages(workspace.matrix.axes.os[cell.os].python)
     (place / "requirements.lock").write_text(resolution.lock.text, encoding="utf-8")
     (place / "Dockerfile").write_text(
         dockerfile.format(os=f"{REPOSITORY}/os:{cell.os}", packages=" ".join(own)),
@@ -108,28 +110,28 @@ def tag(kind: str, cell: Cell) -> str:
 
 
 @contextmanager
-def index(project: Project) -> Iterator[str]:
-    """Serve the wheelhouse; yield the address of the index."""
-    with Wheelhouse(project.store.root / "wheelhouse", print).serve() as address:
+def index(workspace: Workspace) -> Iterator[str]:
+    """Serve the wheelhouse, and yield the address of the index."""
+    with serve(workspace.layout.wheelhouse) as address:
         yield f"http://{address}:{PORT}/simple/"
 
 
-def textbook(project: Project, cells: Sequence[Cell], url: str, folder: Path) -> None:
-    """Build one cell after the other; by BuildKit, too, where the docker command can."""
+def textbook(workspace: Workspace, cells: Sequence[Cell], url: str, folder: Path) -> None:
+    """Build one cell after the other, by BuildKit where the docker command can use it."""
     for cell in cells:
-        place = context(project, cell, TEXTBOOK, folder)
+        place = context(workspace, cell, TEXTBOOK, folder)
         command = ["docker", "build", "--network", "host", "--build-arg", f"PIP_INDEX_URL={url}"]
         docker([*command, "--tag", tag("textbook", cell), str(place)], buildkit=has_bake())
 
 
-def bake_file(project: Project, cells: Sequence[Cell], url: str, folder: Path) -> Path:
-    """Lay out what `docker buildx bake` takes to build all cells.
+def bake_file(workspace: Workspace, cells: Sequence[Cell], url: str, folder: Path) -> Path:
+    """Write the file from which `docker buildx bake` builds all cells.
 
-    A Compose file: the network of a target cannot be said in bake's own, as of 0.13.
+    It is a Compose file, since bake's own format cannot state the network of a target (as of 0.13).
     """
     services = {}
     for number, cell in enumerate(cells):
-        place = context(project, cell, BAKE, folder)
+        place = context(workspace, cell, BAKE, folder)
         shutil.copy2(find_uv_bin(), place / "uv")
         build = {"context": str(place), "network": "host", "args": {"UV_DEFAULT_INDEX": url}}
         services[f"cell{number}"] = {"image": tag("bake", cell), "build": build}
@@ -144,7 +146,7 @@ def bake(file: Path) -> None:
 
 
 def docker(command: Sequence[str], *, buildkit: bool) -> str:
-    """Run the docker command, and return what it prints; that is shown if it fails."""
+    """Run the docker command, and return its output. A failure shows the output."""
     environment = {**os.environ, "DOCKER_BUILDKIT": "1" if buildkit else "0"}
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, errors="replace", check=False
@@ -155,14 +157,14 @@ def docker(command: Sequence[str], *, buildkit: bool) -> str:
 
 
 def history(image: str) -> list[tuple[str, int]]:
-    """Return the instructions that made an image, first to last, and the bytes each added."""
+    """Return the instructions that made an image, the first one first, with the bytes of each."""
     command = ["docker", "history", "--no-trunc", "--human=false", "--format", "{{json .}}", image]
     steps = [json.loads(line) for line in docker(command, buildkit=True).splitlines()]
     return [(step["CreatedBy"], int(step["Size"])) for step in reversed(steps)]
 
 
 def empty_build_cache() -> None:
-    """Remove all that BuildKit keeps, whoever made it."""
+    """Remove everything from the build cache of BuildKit, whoever made it."""
     docker(["docker", "builder", "prune", "--force", "--all"], buildkit=True)
 
 
@@ -175,13 +177,15 @@ def has_bake() -> bool:
     return False
 
 
-def probe(project: Project, engine: Engine, kind: str, cells: Sequence[Cell], jobs: int) -> None:
-    """Run the probes of each cell in its image; all of them must pass."""
+def probe(
+    workspace: Workspace, engine: Engine, kind: str, cells: Sequence[Cell], jobs: int
+) -> None:
+    """Run the probes of each cell in its image. Every probe must pass or be `not run`."""
 
     def one(cell: Cell) -> None:
         image = tag(kind, cell)
-        for wanted in project.probes_of(cell):
-            result = run_probe(engine, image, wanted, gpu=False)
+        for wanted in workspace.probes.of(cell):
+            result = run_probe(engine.containers, image, wanted, gpu=False)
             if result.outcome not in (Outcome.PASSED, Outcome.NOT_RUN):
                 raise SystemExit(f"{image}: {wanted.name}: {result.outcome}: {result.cause}")
 
@@ -190,7 +194,7 @@ def probe(project: Project, engine: Engine, kind: str, cells: Sequence[Cell], jo
 
 
 def remove(engine: Engine, kinds: Iterable[str]) -> None:
-    """Remove what was built under these names."""
+    """Remove the images of some kinds, such as textbook."""
     for kind in kinds:
-        for name in engine.names(f"{REPOSITORY}/{kind}:*"):
-            engine.remove_image(name)
+        for name in engine.images.names(f"{REPOSITORY}/{kind}:*"):
+            engine.images.remove(name)

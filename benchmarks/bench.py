@@ -1,15 +1,16 @@
-"""What envmatrix takes, beside what a user would do instead; written to RESULTS.md.
+"""Measure envmatrix and what a user would do instead, and write the figures to RESULTS.md.
 
-    python benchmarks/bench.py                  every section; an hour and more on two cores
+    python benchmarks/bench.py                  every section; over an hour on two cores
     python benchmarks/bench.py quick lock       these sections
-    python benchmarks/bench.py --smoke          plan alone, nothing written: for CI
+    python benchmarks/bench.py --smoke          only plan, and write nothing: for CI
 
-Each command runs as a process of its own. Own CPU time and peak memory are those of that process
-without the programs it starts (uv, pip, mmdebstrap); the engine is another process anyway.
+Each command runs as a process of its own. Its own CPU time and its peak memory do not include the
+programs that it starts (uv, pip, mmdebstrap). The engine is another process in any case.
 
-A section works in a copy of the checkout without any state but the downloaded wheels. The images
-it builds take the names of those that are there; the section cpu removes them, and empties the
-build cache of the engine. Its ratios hold where nothing else is at work on the machine.
+A section works in a copy of the checkout. The copy has the downloaded wheels and no other state.
+The images that a section builds take the names of the images of the checkout. The section cpu
+removes those images and empties the build cache of the engine. Its ratios are right only where
+nothing else runs on the machine.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ from typing import Any
 import alternatives
 import yaml
 
-from envmatrix.cells import Cell, choose
-from envmatrix.engine import Engine, Limits
-from envmatrix.project import Project
-from envmatrix.render import REPOSITORY, base_tag, cell_tag
-from envmatrix.run import default_jobs
+from envmatrix.cli.workspace import Workspace
+from envmatrix.engine.client import Engine
+from envmatrix.engine.process import Limits
+from envmatrix.model.cells import Cell
+from envmatrix.model.image_names import REPOSITORY, base_tag, cell_tag
+from envmatrix.stages.options import default_jobs
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -66,7 +68,7 @@ with open(sys.argv[1], "w") as file:
 
 @dataclass(frozen=True)
 class Taken:
-    """What one command took: seconds of wall and own CPU time, bytes of memory at most."""
+    """What one command took: seconds of wall time and of own CPU time, and bytes of peak memory."""
 
     wall: float
     cpu: float
@@ -75,7 +77,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure beside the most it may be; `note` says what it is made of."""
+    """One figure, with the highest value it may have. `note` says how the figure is made."""
 
     what: str
     figure: float
@@ -92,7 +94,7 @@ class Row:
 
 
 def measure(folder: Path, *arguments: str, allowed: Sequence[int] = (0,)) -> Taken:
-    """Run envmatrix once in `folder`; an exit code that is not allowed ends the benchmark."""
+    """Run envmatrix once in `folder`. An exit code that is not allowed ends the benchmark."""
     with tempfile.NamedTemporaryFile("r") as report:
         command = [sys.executable, "-c", MEASURED, report.name, *arguments]
         started = time.monotonic()
@@ -105,7 +107,10 @@ def measure(folder: Path, *arguments: str, allowed: Sequence[int] = (0,)) -> Tak
 
 
 def median(folder: Path, *arguments: str) -> Taken:
-    """Run envmatrix `REPEATS` times after one that does not count; return the medians."""
+    """Run envmatrix once without counting, then `REPEATS` times, and return the medians.
+
+    The memory is the highest of the runs that count.
+    """
     measure(folder, *arguments)
     taken = [measure(folder, *arguments) for _ in range(REPEATS)]
     return Taken(
@@ -117,7 +122,7 @@ def median(folder: Path, *arguments: str) -> Taken:
 
 @dataclass(frozen=True)
 class Phase:
-    """What some work took: seconds of wall, and seconds that the machine's cores were busy."""
+    """What some work took: seconds of wall time, and seconds for which cores were busy."""
 
     wall: float
     busy: float
@@ -125,7 +130,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Other:
-    """What another way took: seconds of building, and of probing after it."""
+    """What another way took: seconds of building, and then seconds of probing."""
 
     built: float
     probed: float
@@ -137,19 +142,19 @@ class Other:
 
     @property
     def note(self) -> str:
-        """What it is made of."""
+        """Both parts of the time, in words."""
         return f"({self.built:.0f} s built + {self.probed:.0f} s probed)"
 
 
 def phase(work: Callable[[], object]) -> Phase:
-    """Do some work that has the machine for itself; return what it took."""
+    """Do some work while nothing else runs on the machine, and return what the work took."""
     started, busy = time.monotonic(), busy_seconds()
     work()
     return Phase(time.monotonic() - started, busy_seconds() - busy)
 
 
 def busy_seconds() -> float:
-    """Return the seconds that the cores of the machine were busy since it started (proc(5))."""
+    """Return the seconds for which cores were busy since the machine started (see proc(5))."""
     ticks = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     user, nice, system, _idle, _iowait, interrupts, soft_interrupts, _stolen = ticks
     return (user + nice + system + interrupts + soft_interrupts) / os.sysconf("SC_CLK_TCK")
@@ -157,7 +162,10 @@ def busy_seconds() -> float:
 
 @contextmanager
 def workplace() -> Iterator[Path]:
-    """Yield a copy of what git tracks, with the wheels of this checkout, and beside it room."""
+    """Yield a folder with what git tracks and the wheels of this checkout.
+
+    The parent of that folder is temporary, too, and has room for other files.
+    """
     with tempfile.TemporaryDirectory(prefix="envmatrix-bench-", dir=ROOT.parent) as folder:
         copy = Path(folder, "envmatrix")
         listed = subprocess.run(
@@ -173,9 +181,9 @@ def workplace() -> Iterator[Path]:
         yield copy
 
 
-def at(folder: Path) -> Project:
-    """Return the project in a folder."""
-    return Project(folder / "matrix.yaml")
+def at(folder: Path) -> Workspace:
+    """Return the workspace of a folder."""
+    return Workspace(folder / "matrix.yaml")
 
 
 # --- sections --------------------------------------------------------------------------------
@@ -199,7 +207,7 @@ def quick(folder: Path) -> Iterator[Row]:
 
 
 def lock(folder: Path) -> Iterator[Row]:
-    """Every declared cell resolved; exit code 3: an index that cannot be reached here."""
+    """Resolve every declared cell. Exit code 3 means that an index cannot be reached here."""
     cold = measure(folder, "lock", "--profile", "all", allowed=(0, 3))
     warm = [measure(folder, "lock", "--profile", "all", allowed=(0, 3)) for _ in range(3)]
     fresh = measure(folder, "lock", "--profile", "all", "--fresh", allowed=(0, 3))
@@ -209,11 +217,11 @@ def lock(folder: Path) -> Iterator[Row]:
 
 
 def cpu(folder: Path) -> Iterator[Row]:
-    """The cpu profile: from an empty state, again with nothing changed, and with one cell more."""
-    project = at(folder)
-    cells = cpu_cells(project)
-    with Engine.connect() as engine, alternatives.index(project) as url:
-        alternatives.prepare(project, engine, cells, folder.parent)
+    """The cpu profile: from an empty state, again with nothing changed, and with one more cell."""
+    workspace = at(folder)
+    cells = cpu_cells(workspace)
+    with Engine.connect() as engine, alternatives.index(workspace) as url:
+        alternatives.prepare(workspace, engine, cells, folder.parent)
         bootstrapped = from_empty(folder, engine, cells)
         stand_on_the_same(folder)
         ours = from_empty(folder, engine, cells)
@@ -225,9 +233,9 @@ def cpu(folder: Path) -> Iterator[Row]:
         empty(folder, engine, cells)
 
         def build_textbook() -> None:
-            alternatives.textbook(project, cells, url, folder.parent / "textbook")
+            alternatives.textbook(workspace, cells, url, folder.parent / "textbook")
 
-        theirs = beside(project, engine, cells, "textbook", build_textbook, jobs=1)
+        theirs = beside(workspace, engine, cells, "textbook", build_textbook, jobs=1)
         alternatives.remove(engine, ("textbook",))
         note = f"{ours.wall:.0f} s / {theirs.note}"
         yield Row("cpu profile, by the textbook way", ours.wall / theirs.wall, 0.4, "", note)
@@ -240,12 +248,12 @@ def cpu(folder: Path) -> Iterator[Row]:
             say("docker buildx is not there")
             return
         alternatives.empty_build_cache()
-        file = alternatives.bake_file(project, cells, url, folder.parent / "bake")
+        file = alternatives.bake_file(workspace, cells, url, folder.parent / "bake")
 
         def bake() -> None:
             alternatives.bake(file)
 
-        theirs = beside(project, engine, cells, "bake", bake, jobs=default_jobs())
+        theirs = beside(workspace, engine, cells, "bake", bake, jobs=default_jobs())
         note = f"{ours.wall:.0f} s / {theirs.note}"
         yield Row("cpu profile, by bake with uv", ours.wall / theirs.wall, 1, "", note)
         yield own_systems(bootstrapped, theirs)
@@ -257,26 +265,26 @@ def cpu(folder: Path) -> Iterator[Row]:
 
 
 def own_systems(bootstrapped: Phase, theirs: Other) -> Row:
-    """Return the figure for a run that had to make the systems, which the other way found there."""
+    """Return the figure for a run that had to make the systems. The other way found them ready."""
     whole = bootstrapped.wall / theirs.wall
     return Row(
         "the same, with the systems bootstrapped", whole, None, "", f"{bootstrapped.wall:.0f} s"
     )
 
 
-def cpu_cells(project: Project) -> list[Cell]:
+def cpu_cells(workspace: Workspace) -> list[Cell]:
     """Return the cells that envmatrix is compared on."""
-    return choose(project.matrix, project.cells, (), "cpu")
+    return workspace.choose((), "cpu")
 
 
 def from_empty(folder: Path, engine: Engine, cells: Sequence[Cell]) -> Phase:
-    """Run the cpu profile where nothing of it is done."""
+    """Run the cpu profile from an empty state."""
     empty(folder, engine, cells)
     return phase(lambda: measure(folder, "run", "--profile", "cpu"))
 
 
 def beside(
-    project: Project,
+    workspace: Workspace,
     engine: Engine,
     cells: Sequence[Cell],
     kind: str,
@@ -284,24 +292,24 @@ def beside(
     *,
     jobs: int,
 ) -> Other:
-    """Build the cells in another way, then run the same probes in the images of it."""
+    """Build the cells in another way, then run the same probes in its images."""
     built = phase(build)
-    probed = phase(lambda: alternatives.probe(project, engine, kind, cells, jobs))
+    probed = phase(lambda: alternatives.probe(workspace, engine, kind, cells, jobs))
     return Other(built.wall, probed.wall)
 
 
 def empty(folder: Path, engine: Engine, cells: Iterable[Cell]) -> None:
-    """Take from a copy, and from the engine, all but the wheels."""
+    """Remove everything but the wheels from a copy of the checkout and from the engine."""
     for name in ("records", "cells"):
         shutil.rmtree(folder / ".envmatrix" / name, ignore_errors=True)
     for cell in cells:
         for name in (cell_tag(cell), base_tag(cell), f"{REPOSITORY}/os:{cell.os}"):
-            engine.remove_image(name)
+            engine.images.remove(name)
     alternatives.empty_build_cache()
 
 
 def stand_on_the_same(folder: Path) -> None:
-    """Let a copy stand on the images of the systems that the others start from."""
+    """Let a copy use the images of the systems from which the other ways start."""
     with changed_matrix(folder) as matrix:
         for name, system in matrix["axes"]["os"].items():
             system["image"] = f"{alternatives.REPOSITORY}/os:{name}"
@@ -309,7 +317,7 @@ def stand_on_the_same(folder: Path) -> None:
 
 @contextmanager
 def changed_matrix(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the matrix of a copy, and write what was changed of it."""
+    """Yield the matrix of a copy, then write the matrix with its changes."""
     path = folder / "matrix.yaml"
     matrix = yaml.safe_load(path.read_text(encoding="utf-8"))
     yield matrix
@@ -317,36 +325,36 @@ def changed_matrix(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def one_cell_added(folder: Path, engine: Engine) -> Iterator[Row]:
-    """Run the profile with one cell more; its own cost is what its build and its probes took."""
+    """Run the profile with one more cell. Its own cost is the time of its build and probes."""
     added = "tensorflow-2.19.1-py3.11-debian12-cpu"
     measure(folder, "lock", added)
     where = {"framework": "tensorflow", "version": "2.19.1", "accelerator": "cpu"}
     with changed_matrix(folder) as matrix:
         matrix["profiles"]["cpu"].append({**where, "os": "debian12", "python": "own"})
-    project = at(folder)
-    cells = choose(project.matrix, project.cells, (added,), None)
-    alternatives.prepare(project, engine, cells, folder.parent)
+    workspace = at(folder)
+    cells = workspace.choose((added,), None)
+    alternatives.prepare(workspace, engine, cells, folder.parent)
     whole = measure(folder, "run", "--profile", "cpu").wall
     evidence = json.loads((folder / f".envmatrix/cells/{added}.json").read_text(encoding="utf-8"))
     own = evidence["seconds"]["build"] + evidence["seconds"]["probe"]
     note = f"{whole:.0f} s / {own:.0f} s"
     yield Row("one cell added, by its own cost", whole / own, 1.15, "", note)
     for cell in cells:
-        engine.remove_image(cell_tag(cell))
+        engine.images.remove(cell_tag(cell))
 
 
 def imports(folder: Path) -> Iterator[Row]:
     """The first import in new, read-only containers."""
-    project = at(folder)
-    cells = cpu_cells(project)
-    with Engine.connect() as engine, alternatives.index(project) as url:
+    workspace = at(folder)
+    cells = cpu_cells(workspace)
+    with Engine.connect() as engine, alternatives.index(workspace) as url:
         measure(ROOT, "build", "--profile", "cpu")
         for family in dict.fromkeys(cell.family for cell in cells):
             cell = next(cell for cell in reversed(cells) if cell.family == family)
             textbook = alternatives.tag("textbook", cell)
-            if engine.image(textbook) is None:
-                alternatives.prepare(project, engine, [cell], folder.parent)
-                alternatives.textbook(project, [cell], url, folder.parent / family)
+            if engine.images.find(textbook) is None:
+                alternatives.prepare(workspace, engine, [cell], folder.parent)
+                alternatives.textbook(workspace, [cell], url, folder.parent / family)
             ours = import_seconds(engine, cell_tag(cell), family)
             for what, theirs in (
                 ("the textbook image", import_seconds(engine, textbook, family)),
@@ -361,15 +369,15 @@ def imports(folder: Path) -> Iterator[Row]:
 
 
 def import_seconds(engine: Engine, image: str, family: str, *, bytecode: bool = True) -> float:
-    """Return the median of the seconds that the import takes, each in a new container."""
+    """Return the median of the seconds that an import takes, each in a new container."""
     program = (
         f"import time; s = time.perf_counter(); import {family}; print(time.perf_counter() - s)"
     )
-    # With another prefix for bytecode there is none; writing it to no avail takes no time here.
+    # Under another prefix there is no bytecode. Python fails to write it, which takes no time here.
     environment = {} if bytecode else {"PYTHONPYCACHEPREFIX": "/nowhere"}
     seconds = []
     for _ in range(REPEATS):
-        ran = engine.run(
+        ran = engine.containers.run(
             image,
             ["python", "-c", program],
             environment={"HOME": "/tmp", **environment},  # noqa: S108
@@ -382,16 +390,17 @@ def import_seconds(engine: Engine, image: str, family: str, *, bytecode: bool = 
 def cuda(folder: Path) -> Iterator[Row]:
     """Three CUDA torch cells that share CUDA: the bytes that the engine stores.
 
-    Ours are those of the checkout itself: what is stored does not depend on when it was built.
+    Our images are those of the checkout itself. Their size does not depend on when they
+    were built.
     """
-    project = at(ROOT)
+    workspace = at(ROOT)
     selected = ("*torch*-2.13.0-py3.11-debian12-cu130",)
-    cells = choose(project.matrix, project.cells, selected, None)
-    with Engine.connect() as engine, alternatives.index(project) as url:
+    cells = workspace.choose(selected, None)
+    with Engine.connect() as engine, alternatives.index(workspace) as url:
         measure(ROOT, "build", *selected)
         ours = stored([cell_tag(cell) for cell in cells])
-        alternatives.prepare(project, engine, cells, folder.parent)
-        alternatives.textbook(project, cells, url, folder.parent / "textbook")
+        alternatives.prepare(workspace, engine, cells, folder.parent)
+        alternatives.textbook(workspace, cells, url, folder.parent / "textbook")
         theirs = stored([alternatives.tag("textbook", cell) for cell in cells])
         alternatives.remove(engine, ("textbook",))
     note = f"{ours / 1e9:.2f} GB / {theirs / 1e9:.2f} GB, for {len(cells)} cells"
@@ -399,7 +408,7 @@ def cuda(folder: Path) -> Iterator[Row]:
 
 
 def stored(names: Sequence[str]) -> int:
-    """Return the bytes of the layers of some images, each layer once."""
+    """Return the bytes of the layers of some images. Each layer counts once."""
     layers: dict[tuple[tuple[str, int], ...], int] = {}
     for name in names:
         history = alternatives.history(name)
@@ -415,12 +424,12 @@ SECTIONS = {section.__name__: section for section in (plan, quick, lock, cpu, im
 
 
 def say(text: str) -> None:
-    """Tell how far it is."""
+    """Say what happens, on stderr."""
     sys.stderr.write(f"{text}\n")
 
 
 def machine() -> str:
-    """Say on what it was measured: nothing that names the machine."""
+    """Describe the machine, with nothing that names it."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     with Engine.connect() as engine:
         version = engine.version
@@ -431,7 +440,7 @@ def machine() -> str:
 
 
 def keep(section: str, rows: Sequence[Row]) -> None:
-    """Put the rows of a section into the results, and write the page anew."""
+    """Put the rows of a section into the results, and write the page again."""
     found = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
     found[section] = {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
@@ -444,11 +453,16 @@ def keep(section: str, rows: Sequence[Row]) -> None:
 
 def page(found: dict[str, dict[str, object]]) -> str:
     """Return RESULTS.md."""
-    lines = ["# Results", "", "Written by `nox -s bench`; how: the head of bench.py.", ""]
+    lines = [
+        "# Results",
+        "",
+        "`nox -s bench` writes this page. The first lines of bench.py say how it measures.",
+        "",
+    ]
     lines += [
         (
-            f"Medians of {REPEATS} runs, save those from an empty state, which are one: each ratio "
-            "is of runs one after the other."
+            f"Figures are medians of {REPEATS} runs. A run from an empty state is done once. The "
+            "two sides of a ratio were measured one after the other."
         ),
         "",
     ]
@@ -471,34 +485,41 @@ NOTES = """\
 
 ## What the figures mean
 
-"By" is a ratio: envmatrix divided by the other. The textbook way is a Dockerfile a cell (apt's
-Python, a virtual environment, pip install of the same lock), built one after another, then the
-same probes one after another. Bake builds side by side with cache mounts and uv, as uv's guide
-has it; its images are probed as many at a time as envmatrix does. All three start from the same
-images of the operating systems, as they would be after a pull, and take their wheels from the same
-server on loopback. Where no registry answers, envmatrix makes the systems itself; the rows with
-"bootstrapped" tell what it takes then, while the others still find theirs made.
+"By" is a ratio: the figure of envmatrix divided by the figure of the other way. "At most" is the
+target for the figure.
 
-The comparison with the textbook way has a floor: on two cores, a run that never lets one idle takes
-half of what it keeps them busy with. Of the 464 seconds of work in the run of 2026-11-25, about 270
-were the probes, which the textbook way runs, too: had the builds cost nothing, the figure would
-still be 0.31, and 0.4 would leave each of the eight cells 10 seconds of work for its build. The
-engine alone takes as much for the sums over its layers; unpacking the wheels and compiling
-bytecode, which pip does, too, take 12 more. A probe is an import of its framework before all else:
-a process that does nothing but import TensorFlow takes 2.6 seconds from start to end, a probe about
-3. To import once for all of them would meet the target, and prove less: each probe is to stand for
-a program that starts anew.
+- The textbook way is one Dockerfile for each cell: apt's Python, a virtual environment, and pip
+  install of the same lock. It builds the images one after another, then runs the same probes one
+  after another.
+- Bake is `docker buildx bake` with cache mounts and uv, as uv's guide shows it. It builds side by
+  side. As many of its images are probed at a time as envmatrix probes.
 
-The cells of the cpu profile share no heavy wheel on one base, so no layer is saved there; where
-cells do share, as the CUDA cells do, a cell costs only its own wheels.
+All three ways start from the same images of the operating systems, as after a pull, and take their
+wheels from the same server on loopback. Where no registry answers, envmatrix makes the systems
+itself (it bootstraps them). The rows with "bootstrapped" show the time with that work, while the
+other ways still find their systems ready.
+
+The comparison with the textbook way has a floor. On two cores, a run that never leaves a core idle
+takes half of the time for which it keeps the cores busy. The run of 2026-11-25 had 464 seconds of
+work. About 270 of them were the probes, which the textbook way also runs. With builds that cost
+nothing, the figure would still be 0.31. The target of 0.4 would leave each of the eight cells 10
+seconds of work for its build. The engine alone needs that much for the checksums of its layers. To
+unpack the wheels and compile bytecode, which pip also does, takes 12 seconds more.
+
+Most of a probe is the import of its framework. A process that only imports TensorFlow takes 2.6
+seconds from start to end, and a probe takes about 3. One import for all probes would meet the
+target, but it would prove less: each probe stands for a program that starts anew.
+
+The cells of the cpu profile share no heavy wheel on one base, so they save no layer. Where cells do
+share, as the CUDA cells do, a cell costs only its own wheels.
 """
 
 
 def main() -> None:
-    """Measure, print, and write the results unless it is only a smoke test."""
+    """Measure and print. Write the results unless this is only a smoke test."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("sections", nargs="*", choices=[*SECTIONS, []], metavar="SECTION")
-    arguments.add_argument("--smoke", action="store_true", help="plan alone, nothing written")
+    arguments.add_argument("--smoke", action="store_true", help="only plan, and write nothing")
     given = arguments.parse_args()
     for section in ["plan"] if given.smoke else given.sections or SECTIONS:
         with workplace() as folder:
@@ -506,7 +527,7 @@ def main() -> None:
             for row in SECTIONS[section](folder):
                 print(row, flush=True)
                 rows.append(row)
-                if not given.smoke:  # an hour of measuring is not lost to what fails after it
+                if not given.smoke:  # what fails later does not lose an hour of measuring
                     keep(section, rows)
     if not given.smoke:
         with Engine.connect() as engine:

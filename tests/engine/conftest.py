@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
-from envmatrix.engine import Engine
-from envmatrix.errors import EngineError
+from envmatrix.engine.client import Engine
+from envmatrix.model.errors import EngineError
 
 REPOSITORY = Path(__file__).parents[2]
+COMMITTED = ("matrix.yaml", "templates", "scripts/probes", "images", "reports")
+"""What a clone of the project holds and a run of it reads."""
 
 MATRIX = """\
 schema: 1
@@ -99,9 +101,33 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def checkout(engine: Engine) -> Folder:
-    """The project itself, with its own state."""
-    return Folder(REPOSITORY)
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The wheels of all tests. Their hashes are checked before each use, so they may be shared."""
+    folder = tmp_path_factory.mktemp("wheelhouse")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def with_wheels(root: Path, wheelhouse: Path) -> Folder:
+    """Give a project without any state the shared wheels."""
+    state = root / ".envmatrix"
+    state.mkdir()
+    (state / "wheelhouse").symlink_to(wheelhouse)
+    return Folder(root)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory, wheelhouse: Path, engine: Engine) -> Folder:
+    """The project itself as a clone has it: without the state of this checkout."""
+    root = tmp_path_factory.mktemp("checkout")
+    for name in COMMITTED:
+        source, target = REPOSITORY / name, root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copy(source, target)
+    return with_wheels(root, wheelhouse)
 
 
 @pytest.fixture(scope="session")
@@ -111,24 +137,25 @@ def quick(checkout: Folder) -> tuple[int, dict[str, dict[str, Any]]]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, engine: Engine, quick: object) -> Iterator[Folder]:
+def folder(
+    tmp_path: Path, engine: Engine, quick: object, checkout: Folder, wheelhouse: Path
+) -> Iterator[Folder]:
     """A small project of a third framework. The images it makes are removed after it."""
-    project = Folder(tmp_path)
+    project = with_wheels(tmp_path, wheelhouse)
     project.write("matrix.yaml", MATRIX)
     project.write("scripts/probes/jinja2_import.py", IMPORT_PROBE)
-    # The operating system and the base that the checkout made are taken, not made anew.
+    # To bootstrap a system takes half a minute: those of this session's quick run are taken.
     for step in ("os", "base"):
-        shutil.copytree(
-            REPOSITORY / ".envmatrix/records" / step, tmp_path / ".envmatrix/records" / step
-        )
+        records = Path(".envmatrix", "records", step)
+        shutil.copytree(checkout.root / records, tmp_path / records)
     yield project
-    for name in engine.names("envmatrix/cell:jinja2*"):
-        engine.remove_image(name)
+    for name in engine.images.names("envmatrix/cell:jinja2*"):
+        engine.images.remove(name)
 
 
 @pytest.fixture
 def base_image(quick: object, checkout: Folder, engine: Engine) -> str:
     """The id of a base image: a Python, and nothing else."""
-    image = engine.image("envmatrix/base:debian12-py3.11-cpu")
+    image = engine.images.find("envmatrix/base:debian12-py3.11-cpu")
     assert image is not None
     return image.id

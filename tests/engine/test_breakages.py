@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from conftest import Folder
 
-from envmatrix.engine import Engine, Limits
-from envmatrix.render import REPOSITORY as IMAGES
+from envmatrix.engine.client import Engine
+from envmatrix.engine.process import Limits
+from envmatrix.model.image_names import REPOSITORY as IMAGES
 
 pytestmark = pytest.mark.engine
 
@@ -85,7 +86,7 @@ def test_what_pip_check_calls_healthy_is_broken_with_its_class(
             assert ("broken", kind) == (cell["verdict"], cell["class"]), cell["cause"]
             assert named in cell["cause"]
             assert cell["remedy"]
-            ran = engine.run(
+            ran = engine.containers.run(
                 f"{IMAGES}/cell:{cell_id.replace('+', '_')}",
                 ["python", "-m", "pip", "check"],
                 environment={},
@@ -95,4 +96,4 @@ def test_what_pip_check_calls_healthy_is_broken_with_its_class(
         assert code == 1
     finally:
         for cell_id in BREAKAGES:
-            engine.remove_image(f"{IMAGES}/cell:{cell_id.replace('+', '_')}")
+            engine.images.remove(f"{IMAGES}/cell:{cell_id.replace('+', '_')}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conftest import REPOSITORY, Folder
 
-from envmatrix.engine import Engine
+from envmatrix.engine.client import Engine
 
 CELL = "jinja2-3.1.6-py3.11-debian12-cpu"
 NAME = f"envmatrix/cell:{CELL}"
@@ -16,19 +16,19 @@ NAME = f"envmatrix/cell:{CELL}"
 def test_neither_removes_what_the_other_built(folder: Folder, engine: Engine) -> None:
     """The name goes to whoever ran last; the first finds its image, and has nothing to build."""
     assert folder.run_json("run", CELL)[0] == 0
-    ours = engine.image(NAME)
+    ours = engine.images.find(NAME)
     other = other_checkout(folder)
 
     assert other.run_json("run", CELL)[0] == 0
-    theirs = engine.image(NAME)
+    theirs = engine.images.find(NAME)
     again = folder.run("run", CELL)
 
     assert ours is not None
     assert theirs is not None
     assert theirs.layers != ours.layers
     assert "nothing built, nothing probed" in again.stdout
-    assert engine.image(NAME) == ours
-    engine.remove_image(theirs.id)
+    assert engine.images.find(NAME) == ours
+    engine.images.remove(theirs.id)
 
 
 def other_checkout(folder: Folder) -> Folder:

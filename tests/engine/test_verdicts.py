@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import MATRIX, Folder
 
-from envmatrix.engine import Engine
+from envmatrix.engine.client import Engine
 
 pytestmark = pytest.mark.engine
 
@@ -142,22 +142,22 @@ def test_a_plan_that_does_not_fit_is_refused_before_it_starts(folder: Folder) ->
 def test_ctrl_c_leaves_no_name_of_a_layer(folder: Folder, engine: Engine) -> None:
     """What several cells begin with carries a name while they are built, and not after."""
     folder.write("matrix.yaml", MATRIX + SAME)
-    before, running = engine.names(LAYERS), engine.running()
+    before, running = engine.images.names(LAYERS), engine.containers.running()
     with _started(folder, "probe") as process:
-        _wait_until(lambda: engine.running() - running)
-        assert engine.names(LAYERS) - before
+        _wait_until(lambda: engine.containers.running() - running)
+        assert engine.images.names(LAYERS) - before
         _stop(process)
 
-    assert engine.names(LAYERS) == before
+    assert engine.images.names(LAYERS) == before
 
 
 @pytest.mark.parametrize("moment", ["build", "probe"])
 def test_ctrl_c_leaves_nothing_at_work(folder: Folder, engine: Engine, moment: str) -> None:
     """Whether a build or a probe is, when the user stops; a step of a build is no container."""
-    before = engine.running()
+    before = engine.containers.running()
 
     def at_work() -> object:
-        return _is_running(LONG_STEP) if moment == "build" else engine.running() - before
+        return _is_running(LONG_STEP) if moment == "build" else engine.containers.running() - before
 
     with _started(folder, moment) as process:
         waited = {"build": f"RUN {LONG_STEP}", "probe": '"passed"'}[moment]
@@ -167,7 +167,7 @@ def test_ctrl_c_leaves_nothing_at_work(folder: Folder, engine: Engine, moment: s
     assert process.returncode == 130
     assert "stopped" in said
     _wait_until(lambda: not at_work())
-    assert not engine.containers() - before
+    assert not engine.containers.all() - before
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from conftest import REPOSITORY, Folder
 
-from envmatrix.engine import Engine
+from envmatrix.engine.client import Engine
 
 CELL = "jinja2-3.1.6-py3.11-debian12-cpu"
 
@@ -34,10 +34,10 @@ def test_a_cell_rebuilds_to_the_same_layers_and_configuration(
 
     The proof becomes a field of its evidence.
     """
-    images_before = engine.names("*")
+    images_before = engine.images.names("envmatrix/*")
     code, cells = folder.run_json("run", CELL)
-    assert (code, cells[CELL]["reproducible"]) == (0, "not checked")
-    cached = engine._cached()
+    assert (code, cells[CELL]["reproducibility"]["status"]) == (0, "not checked")
+    cached = engine.build_cache.ids()
 
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         monkeypatch.delenv("PYTHONDONTWRITEBYTECODE")
@@ -47,22 +47,25 @@ def test_a_cell_rebuilds_to_the_same_layers_and_configuration(
 
     assert code == 0
     found = cells[CELL]
-    assert (found["reproducible"], found["differences"]) == ("proven", [])
-    assert found["verified_at"] >= "2026"
+    rebuilt = found["reproducibility"]
+    assert (rebuilt["status"], rebuilt["differences"]) == ("proven", [])
+    assert rebuilt["verified_at"] >= "2026"
     assert found["verdict"] == "works"  # what the probes gave is still there
     _, explained = folder.run_json("run", CELL)
-    assert explained[CELL]["reproducible"] == "proven"
-    left = {name for name in engine.names("*") - images_before if "jinja2" not in name}
+    assert explained[CELL]["reproducibility"]["status"] == "proven"
+    left = {
+        name for name in engine.images.names("envmatrix/*") - images_before if "jinja2" not in name
+    }
     assert left == set()
-    assert engine._cached() == cached
+    assert engine.build_cache.ids() == cached
 
 
 def test_a_layer_that_differs_is_told_with_path_and_cause(unstable: Folder) -> None:
     """Exit code 1; what differs in content and what only in its time have causes of their own."""
     code, cells = unstable.run_json("verify", CELL)
 
-    assert (code, cells[CELL]["reproducible"]) == (1, "differs")
-    found = {one["path"]: one for one in cells[CELL]["differences"]}
+    assert (code, cells[CELL]["reproducibility"]["status"]) == (1, "differs")
+    found = {one["path"]: one for one in cells[CELL]["reproducibility"]["differences"]}
     assert "content (line 1: " in found["/opt/venv/built-at"]["what"]
     assert "depends on the time" in found["/opt/venv/built-at"]["cause"]
     assert found["/opt/venv/unsettled"]["what"].startswith("time ")
@@ -72,16 +75,16 @@ def test_a_layer_that_differs_is_told_with_path_and_cause(unstable: Folder) -> N
 
 def test_a_pruned_run_keeps_the_evidence_and_no_image(folder: Folder, engine: Engine) -> None:
     """Run again it finds all evidence current and builds nothing; without --prune it does."""
-    cached = engine._cached()
+    cached = engine.build_cache.ids()
     code, cells = folder.run_json("run", "--profile", "good", "--prune")
     assert (code, cells[CELL]["verdict"]) == (0, "works")
-    assert engine.image(f"envmatrix/cell:{CELL}") is None
-    assert engine._cached() <= cached
+    assert engine.images.find(f"envmatrix/cell:{CELL}") is None
+    assert engine.build_cache.ids() <= cached
 
     again = folder.run("run", "--profile", "good", "--prune")
     assert again.returncode == 0
     assert "nothing built, nothing probed" in again.stdout
-    assert engine.image(f"envmatrix/cell:{CELL}") is None
+    assert engine.images.find(f"envmatrix/cell:{CELL}") is None
 
     assert folder.run("run", "--profile", "good").returncode == 0
-    assert engine.image(f"envmatrix/cell:{CELL}") is not None
+    assert engine.images.find(f"envmatrix/cell:{CELL}") is not None

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from envmatrix.matrix import Matrix, load
+from envmatrix.model.matrix import Matrix
+from envmatrix.model.matrix_file import load
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("envmatrix", deadline=None)
@@ -65,7 +66,7 @@ profiles:
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_text() -> str:
     """A small matrix.yaml with every field in it."""
     return SMALL

@@ -1,0 +1,88 @@
+"""The program: its commands, the options before them, and the one place that prints errors."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from envmatrix import __version__
+from envmatrix.cli import locking, planning, reporting, running
+from envmatrix.cli.printing import err, out
+from envmatrix.cli.workspace import Workspace
+from envmatrix.model.errors import EnvmatrixError
+
+_Given = ParamSpec("_Given")
+
+
+def _read_or_not(command: Callable[_Given, None]) -> Callable[_Given, None]:
+    """Return a command that ends well where the reader of its output, such as head, has left.
+
+    Typer would end the program with 1, which stands for a broken cell.
+    """
+
+    @functools.wraps(command)
+    def run(*arguments: _Given.args, **options: _Given.kwargs) -> None:
+        try:
+            try:
+                command(*arguments, **options)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit from None
+
+    return run
+
+
+app = typer.Typer(
+    name="envmatrix",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Which framework, Python, accelerator and OS combinations really work.",
+)
+for command in (
+    planning.plan,
+    locking.lock,
+    locking.render,
+    running.build,
+    running.probe,
+    running.run,
+    reporting.report,
+    running.verify,
+    planning.explain,
+    planning.probes,
+    running.shell,
+    reporting.schema,
+):
+    app.command()(_read_or_not(command))
+
+
+@app.callback(invoke_without_command=True)
+def _before_the_command(
+    context: typer.Context,
+    matrix: Annotated[Path, typer.Option(help="The matrix file.")] = Path("matrix.yaml"),
+    probes: Annotated[list[Path] | None, typer.Option(help="A further folder of probes.")] = None,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    context.obj = Workspace(matrix.resolve(), tuple(probes or ()))
+    if version:
+        out.print(f"envmatrix {__version__}")
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None, end: Callable[[int], Any] = sys.exit) -> None:
+    """Run the command line, print what goes wrong once, and end with the exit code."""
+    try:
+        app(args=arguments, standalone_mode=True)
+    except EnvmatrixError as error:
+        err.print(f"error: {error}", markup=False, soft_wrap=True, style="red")
+        end(error.exit_code)

@@ -1,0 +1,34 @@
+"""The arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Select = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SELECT]...", help="Cell id, glob on ids, or axis=value. Several narrow down."
+    ),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", "-p", help="Cells of a profile. Default: quick, or all where SELECT is given."
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        max=64,
+        help="Cells at work side by side. Default: by cores and memory.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Take nothing from earlier runs.")]
+BaseOrigin = Annotated[str, typer.Option("--base", help="Base images: auto, pull or bootstrap.")]
+Check = Annotated[bool, typer.Option("--check", help="Change nothing; fail on any difference.")]

@@ -1,0 +1,107 @@
+"""Commands that execute nothing: plan, explain, probes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from envmatrix.cli.arguments import AsJson, Profile, Select
+from envmatrix.cli.printing import out, print_json, print_layers, print_plan, print_story
+from envmatrix.cli.workspace import Workspace, workspace_of
+from envmatrix.model.cells import Cell
+
+
+def plan(
+    context: typer.Context,
+    select: Select = None,
+    profile: Profile = None,
+    *,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Show which layers the cells install, and share.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show every cell and what is known of it. Nothing is executed."""
+    workspace = workspace_of(context)
+    chosen = workspace.choose(select, profile)
+    if layers:
+        bases = _layers(workspace, chosen)
+        if as_json:
+            print_json({"schema": 1, "bases": bases})
+        else:
+            print_layers(bases)
+        return
+    known = [(cell, workspace.knowledge.judgement(cell)) for cell in chosen]
+    if as_json:
+        cells = [
+            {"id": cell.id, "axes": cell.axes.to_json(), **judgement.to_json()}
+            for cell, judgement in known
+        ]
+        print_json({"schema": 1, "cells": cells})
+    else:
+        print_plan(known)
+
+
+def _layers(workspace: Workspace, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Return, for each base, the groups of wheels that its cells share, and the cells' steps."""
+    sharing = workspace.sharing
+    bases: dict[tuple[str, str | None], dict[str, Any]] = {}
+    for cell in cells:
+        base = bases.setdefault(
+            (cell.base_id, cell.index),
+            {
+                "base": cell.base_id,
+                "index": cell.index,
+                "groups": [group.to_json() for group in sharing.groups(cell)],
+                "cells": [],
+            },
+        )
+        resolution = workspace.resolutions.of_cell(cell)
+        if resolution and resolution.lock:
+            steps = [
+                {
+                    "wheels": [wheel.name for wheel in step],
+                    "bytes": sum(wheel.size for wheel in step),
+                }
+                for step in sharing.steps(cell, resolution.lock)
+            ]
+            base["cells"].append({"id": cell.id, "steps": steps})
+    return [base for base in bases.values() if base["cells"]]
+
+
+def explain(context: typer.Context, cell: str, *, as_json: AsJson = False) -> None:
+    """Tell the whole story of one cell."""
+    workspace = workspace_of(context)
+    one = workspace.only(cell)
+    found = workspace.reporting.evidence(one)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_story(one, found, workspace.packages.drift_below(one, found.layers))
+
+
+def probes(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """List the probes: what each proves."""
+    found = workspace_of(context).probes.all
+    if as_json:
+        listed = [
+            {
+                "name": one.name,
+                "framework": one.framework,
+                "proves": one.proves,
+                "required": one.required,
+                "timeout": one.timeout,
+                "needs": one.needs,
+            }
+            for one in found
+        ]
+        print_json({"schema": 1, "probes": listed})
+        return
+    table = Table("probe", "required", "needs", "limit", "proves", box=None, pad_edge=False)
+    for one in found:
+        required = "yes" if one.required else "no"
+        table.add_row(one.name, required, one.needs, f"{one.timeout} s", one.proves)
+    out.print(table)

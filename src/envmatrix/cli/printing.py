@@ -1,0 +1,211 @@
+"""Everything that commands print: tables, stories, JSON. Text from outside is never markup."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from envmatrix.model.cells import Cell
+from envmatrix.model.evidence import Evidence
+from envmatrix.model.verdicts import Judgement, Verdict
+from envmatrix.report.document import summary
+from envmatrix.report.table import HEADINGS, MARKS, row
+
+NAMED_WHEELS = 4
+"""The wheels of a group that are named. The others are counted."""
+PIPE_WIDTH = 200
+"""Columns of output that goes to no terminal: enough for every table."""
+TAIL_LINES = 8
+
+COLOURS = {
+    Verdict.WORKS: "green",
+    Verdict.BROKEN: "red",
+    Verdict.IMPOSSIBLE: "bright_black",
+    Verdict.UNKNOWN: "yellow",
+}
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+err = Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Print a line of text to stdout, as it is."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print a line of text to stderr, as it is."""
+    err.print(text, markup=False, soft_wrap=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, which gets an s unless there is one."""
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def print_json(data: object) -> None:
+    """Print one JSON document to stdout."""
+    sys.stdout.write(json.dumps(data, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def print_plan(known: Sequence[tuple[Cell, Judgement]]) -> None:
+    """Print a line a cell, with what is known of it, and the counts."""
+    width = max(len(cell.id) for cell, _ in known)
+    for cell, judgement in known:
+        why = ": ".join(text for text in (judgement.kind, judgement.cause) if text)
+        mark = f"{MARKS[judgement.verdict]} {judgement.verdict:<10}"
+        # A rich table would take a second for thousands of rows, and cut the ids.
+        sys.stdout.write(f"{_in_colour(mark, judgement.verdict)}  {cell.id:<{width}}  {why}\n")
+    say(summary([judgement.verdict for _, judgement in known]))
+
+
+def _in_colour(text: str, verdict: Verdict) -> str:
+    return typer.style(text, fg=COLOURS[verdict]) if out.is_terminal else text
+
+
+def print_table(cells: Sequence[Evidence]) -> None:
+    """Print the table, the reason of each cell that does not work below it, and the counts."""
+    shown = [row(cell) for cell in cells]
+    # A reason needs whole lines, so it is no column here.
+    used = [
+        index
+        for index, name in enumerate(HEADINGS)
+        if name != "why" and any(fields[index] for fields in shown)
+    ]
+    table = Table(
+        # In a narrow terminal the framework's column is broken into lines, and no column is cut.
+        *(
+            Column(HEADINGS[index], no_wrap=HEADINGS[index] != "framework", overflow="fold")
+            for index in used
+        ),
+        box=None,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for cell, fields in zip(cells, shown, strict=True):
+        verdict, *others = (Text(fields[index]) for index in used)
+        verdict.stylize(COLOURS[cell.verdict])
+        table.add_row(verdict, *others)
+    out.print(table)
+    for cell, fields in zip(cells, shown, strict=True):
+        if fields[-1]:
+            say(f"{fields[0]}: {cell.id}: {fields[-1]}")
+    say(summary([cell.verdict for cell in cells]))
+
+
+def print_failures(cells: Iterable[Evidence]) -> None:
+    """Print the cause and the remedy of each broken cell, with the end of its output."""
+    for cell in cells:
+        if cell.verdict is not Verdict.BROKEN:
+            continue
+        say(f"\n{cell.id}: broken at {cell.stage} ({cell.class_})")
+        say(f"  cause:  {cell.cause}")
+        say(f"  remedy: {cell.remedy}")
+        for probe in cell.probes:
+            if probe.required and probe.log_tail:
+                tail = probe.log_tail.splitlines()[-TAIL_LINES:]
+                say("\n".join(f"  | {line}" for line in tail))
+        if cell.log:
+            say(f"  log:    {cell.log}")
+
+
+def print_layers(bases: Sequence[Mapping[str, Any]]) -> None:
+    """Print the groups of wheels that cells on a base share, and the steps of each cell."""
+    for base in bases:
+        say(base["base"] + (f", with {base['index']}" if base["index"] else ""))
+        for group in base["groups"]:
+            _print_group(group, 1)
+        for cell in base["cells"]:
+            sizes = " + ".join(
+                f"{step['bytes'] / 1e6:.0f} ({len(step['wheels'])})" for step in cell["steps"]
+            )
+            say(f"  {cell['id']}: {sizes}")
+    say(
+        "Each step from the base up: wheels in MB, and how many. Steps that are equal up to there "
+        "are one layer.\nCells without a lock are left out. What is shared follows from the "
+        "committed locks of the published profile."
+    )
+
+
+def _print_group(group: Mapping[str, Any], depth: int) -> None:
+    names = group["wheels"]
+    more = len(names) - NAMED_WHEELS
+    shown = ", ".join(names[:NAMED_WHEELS]) + (f" and {more} more" if more > 0 else "")
+    megabytes, cells = group["bytes"] / 1e6, group["cells"]
+    say(
+        f"{'  ' * depth}{megabytes:.0f} MB shared by {cells} cells, "
+        f"saves {megabytes * (cells - 1):.0f} MB: {shown}"
+    )
+    for above in group["above"]:
+        _print_group(above, depth + 1)
+
+
+def print_verified(cells: Iterable[Evidence]) -> None:
+    """Print what came of rebuilding each cell, with the paths that differ."""
+    for cell in cells:
+        found = cell.reproducibility
+        say(f"{found.status:<12}{cell.id}  {len(cell.layers)} layers")
+        for difference in found.differences:
+            say(f"  {difference.path}: {difference.what}")
+            say(f"      {difference.cause}")
+        for note in found.notes:
+            say(f"  note: {note}")
+        if not cell.layers:
+            say(f"  there is no image: {cell.cause}")
+
+
+def print_story(cell: Cell, found: Evidence, drift: str) -> None:
+    """Print the whole story of one cell; `drift` says how its system differs from the published."""
+    title = f"{cell.id}: {found.verdict}"
+    out.print(title, style=COLOURS[found.verdict], markup=False, soft_wrap=True)
+    _print_reason(found)
+    _print_inputs(cell, found)
+    if found.serves:
+        gpus = f"; GPUs: {', '.join(found.serves.generations)}" if found.serves.generations else ""
+        say(f"  serves:  NVIDIA driver {found.serves.driver} and newer{gpus}")
+    declared = dict(found.declared.items()) if found.declared else {}
+    for name, value in found.observed.items():
+        same = declared.get(name) in (None, str(value))
+        say(f"  observed {name}: {value}" + ("" if same else f"   declared: {declared[name]}"))
+    for probe in found.probes:
+        note = f": {probe.cause}" if probe.cause else ""
+        say(f"  probe    {probe.probe}: {probe.outcome}{note} ({probe.seconds:.1f} s)")
+    if found.image:
+        size, layers = found.image.size / 1e9, len(found.layers)
+        say(f"  built:   {found.generated_at.date()}, {size:.1f} GB, {layers} layers")
+        day = found.reproducibility.verified_at
+        say(f"  rebuilt: {found.reproducibility.status}" + (f", {day}" if day else ""))
+    if found.log:
+        say(f"  log:     {found.log}")
+    if drift:
+        say(f"  drift:   {cell.os} is not what was published: {drift}")
+
+
+def _print_reason(found: Evidence) -> None:
+    reason = {
+        "stage": found.stage,
+        "class": found.class_,
+        "cause": found.cause,
+        "remedy": found.remedy,
+    }
+    for name, text in reason.items():
+        if text:
+            say(f"  {name + ':':9}{text}")
+
+
+def _print_inputs(cell: Cell, found: Evidence) -> None:
+    constrained = f", with {', '.join(cell.constraints)}" if cell.constraints else ""
+    index = f", from {cell.index}" if cell.index else ""
+    say(f"  asked:   {', '.join(cell.requires)}{constrained}{index}")
+    if found.lock:
+        say(f"  lock:    {len(found.lock.wheels)} wheels, {found.lock.sha256[:12]}")
+    if found.base:
+        origin = f" ({found.base.origin})" if found.base.origin else ""
+        say(f"  base:    {found.base.id}{origin}")

@@ -1,0 +1,137 @@
+"""What a person sees while work goes on: bars in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+QUIET_ABOVE = 20
+"""A stage with more pieces of work than this gets a plain line for every hundredth piece only."""
+LONG_SECONDS = 3
+"""A piece of work that took longer than this always gets a plain line."""
+
+
+class _Count(MofNCompleteColumn):
+    """How many pieces are done. It is empty for a single piece, whose length nobody knows."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
+
+
+class TerminalProgress:
+    """A bar for each stage, and a line for each piece of work that goes on, on stderr."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Progress(
+            TextColumn("{task.fields[stage]:>6}"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            _Count(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._stages: dict[str, TaskID] = {}
+        self._running: dict[tuple[str, str], tuple[TaskID, float]] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def expect(self, stage: str, count: int) -> None:
+        """Add a bar for a stage."""
+        if count:
+            self._stages[stage] = self._live.add_task("", total=count, stage=stage)
+
+    def started(self, stage: str, subject: str) -> None:
+        """Show a piece of work, with a clock."""
+        with self._lock:
+            task = self._live.add_task(f"  {subject}", total=None, stage=stage)
+            self._running[stage, subject] = (task, time.monotonic())
+
+    def finished(self, stage: str, subject: str, said: str, *, reused: bool) -> None:
+        """Move the bar of the stage, and leave a line if something was done."""
+        with self._lock:
+            if task := self._running.pop((stage, subject), None):
+                self._live.remove_task(task[0])
+            if stage in self._stages:
+                self._live.advance(self._stages[stage])
+        if stage != "lock" and not reused:
+            took = f" ({time.monotonic() - task[1]:.0f} s)" if task else ""
+            self._console.print(
+                f"{stage:>6}  {subject}: {said}{took}", highlight=False, markup=False
+            )
+
+    def tell(self, text: str) -> None:
+        """Print a text on a line of its own."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class PlainProgress:
+    """A line for each piece of work that ends, on stderr; of many quick pieces, for some."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._totals: dict[str, int] = {}
+        self._done: dict[str, int] = {}
+        self._since: dict[tuple[str, str], float] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing open."""
+
+    def expect(self, stage: str, count: int) -> None:
+        """Remember how much is ahead."""
+        self._totals[stage], self._done[stage] = count, 0
+
+    def started(self, stage: str, subject: str) -> None:
+        """Remember when a piece of work began."""
+        self._since[stage, subject] = time.monotonic()
+
+    def finished(self, stage: str, subject: str, said: str, *, reused: bool) -> None:
+        """Print how a piece of work ended, and how many of them are done."""
+        with self._lock:
+            self._done[stage] = done = self._done.get(stage, 0) + 1
+        total = self._totals.get(stage, 0)
+        since = self._since.pop((stage, subject), None)
+        seconds = 0.0 if since is None else time.monotonic() - since
+        few = total <= QUIET_ABOVE or done % 100 == 0 or done == total
+        if reused or not (few or seconds > LONG_SECONDS):
+            return
+        took = f" ({seconds:.0f} s)" if since is not None else ""
+        self._console.print(
+            f"{stage} {done}/{total}  {subject}: {said}{took}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+    def tell(self, text: str) -> None:
+        """Print a text on a line of its own."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def make_progress(console: Console) -> TerminalProgress | PlainProgress:
+    """Return bars for a terminal, lines for anything else."""
+    return TerminalProgress(console) if console.is_terminal else PlainProgress(console)

@@ -1,0 +1,228 @@
+"""A workspace: what the commands work with, put together for one matrix file.
+
+Each part is made when a command first asks for it. What talks to the engine is imported only then:
+`plan`, `explain` and `report` never need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from envmatrix.model.cells import Cell, expand
+from envmatrix.model.errors import InputError
+from envmatrix.model.evidence import Inputs
+from envmatrix.model.matrix import Matrix
+from envmatrix.model.matrix_file import read_matrix
+from envmatrix.model.selection import choose, published
+from envmatrix.store.book import Book
+from envmatrix.store.knowledge import Knowledge
+from envmatrix.store.layout import Layout
+from envmatrix.store.packages import SystemPackages
+from envmatrix.store.rebuilds import Rebuilds
+from envmatrix.store.records import Records
+from envmatrix.store.resolutions import Resolutions
+
+if TYPE_CHECKING:
+    from envmatrix.probes.headers import Probes
+    from envmatrix.render.folders import Folders
+    from envmatrix.render.sharing import Sharing
+    from envmatrix.render.tree import Tree
+    from envmatrix.stages.lock import Locking
+    from envmatrix.stages.report import Reporting
+    from envmatrix.stages.run import Runner
+    from envmatrix.stages.verify import Verifier
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The parts of envmatrix for one matrix file, and the user's own folders of probes."""
+
+    matrix_path: Path
+    extra_probes: tuple[Path, ...] = ()
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where things lie."""
+        return Layout(self.matrix_path)
+
+    @cached_property
+    def matrix(self) -> Matrix:
+        """The checked matrix.
+
+        Raises:
+            InputError: the file cannot be read, or is wrong.
+        """
+        return read_matrix(self.matrix_path)
+
+    @cached_property
+    def cells(self) -> Sequence[Cell]:
+        """Every declared cell."""
+        return expand(self.matrix)
+
+    @cached_property
+    def published(self) -> Sequence[Cell]:
+        """The cells whose folders and evidence are committed."""
+        return published(self.matrix, self.cells)
+
+    def choose(self, select: Sequence[str] | None, profile: str | None) -> list[Cell]:
+        """Return the cells that the user asked for.
+
+        Raises:
+            InputError: a selector or the profile matches nothing.
+        """
+        chosen = choose(self.matrix, self.cells, select or (), profile)
+        if not chosen:
+            raise InputError(
+                f"the profile {profile or 'quick'} matches no cell",
+                where=str(self.matrix_path),
+                next_step="correct the profile; `envmatrix plan '*'` lists every cell",
+            )
+        return chosen
+
+    def only(self, selector: str) -> Cell:
+        """Return the one cell that a selector names.
+
+        Raises:
+            InputError: it names none, or several.
+        """
+        chosen = self.choose([selector], None)
+        if len(chosen) != 1:
+            raise InputError(
+                f"{selector!r} matches {len(chosen)} cells",
+                where="CELL",
+                next_step="give one cell id, such as " + chosen[0].id,
+            )
+        return chosen[0]
+
+    # --- what lies on disk
+
+    @cached_property
+    def records(self) -> Records:
+        """What this machine has done."""
+        return Records(self.layout.state)
+
+    @cached_property
+    def resolutions(self) -> Resolutions:
+        """What is known of locks."""
+        return Resolutions(self.matrix, self.layout, self.records)
+
+    @cached_property
+    def book(self) -> Book:
+        """The evidence files."""
+        return Book(self.layout)
+
+    @cached_property
+    def packages(self) -> SystemPackages:
+        """The packages of bootstrapped systems."""
+        return SystemPackages(self.layout, self.records)
+
+    @cached_property
+    def rebuilds(self) -> Rebuilds:
+        """What came of rebuilding images."""
+        return Rebuilds(self.records)
+
+    @cached_property
+    def knowledge(self) -> Knowledge:
+        """What is known of a cell now."""
+        return Knowledge(self.resolutions, self.book, self._inputs_of)
+
+    def _inputs_of(self, cell: Cell) -> Inputs | None:
+        return self.folders.inputs(cell, self.probes.hashes(cell))
+
+    # --- what is rendered
+
+    @cached_property
+    def sharing(self) -> Sharing:
+        """How cells share layers."""
+        from envmatrix.render.sharing import Sharing
+
+        return Sharing(self.published, self.resolutions.committed_lock)
+
+    @cached_property
+    def folders(self) -> Folders:
+        """The rendered folders of bases and cells."""
+        from envmatrix.render.dockerfiles import Renderer
+        from envmatrix.render.folders import Folders
+
+        renderer = Renderer(self.matrix, self.layout.templates())
+        return Folders(self.matrix, renderer, self.resolutions, self.sharing)
+
+    @cached_property
+    def tree(self) -> Tree:
+        """The committed tree under images/."""
+        from envmatrix.render.tree import Tree
+
+        return Tree(self.layout, self.resolutions, self.folders)
+
+    # --- the stages
+
+    @cached_property
+    def probes(self) -> Probes:
+        """The probes: the project's or those of envmatrix, and those of the user's own folders."""
+        from envmatrix.probes.headers import Probes
+
+        return Probes([self.layout.probes(), *self.extra_probes])
+
+    @cached_property
+    def locking(self) -> Locking:
+        """The lock stage."""
+        from envmatrix.stages.lock import Locking
+
+        return Locking(self.resolutions, self.records)
+
+    @cached_property
+    def reporting(self) -> Reporting:
+        """The report stage."""
+        from envmatrix.stages.evidence import EvidenceMaker
+        from envmatrix.stages.report import Reporting
+
+        maker = EvidenceMaker(
+            self.matrix,
+            self.layout,
+            self.records,
+            self.resolutions,
+            self.rebuilds,
+            self._inputs_of,
+        )
+        return Reporting(maker, self.knowledge, self.packages)
+
+    @cached_property
+    def runner(self) -> Runner:
+        """All stages of a run."""
+        from envmatrix.stages.build import Building
+        from envmatrix.stages.probe import Probing
+        from envmatrix.stages.run import Runner
+
+        building = Building(
+            self.matrix,
+            self.layout,
+            self.records,
+            self.resolutions,
+            self.folders,
+            self.sharing,
+            self.packages,
+        )
+        probing = Probing(self.matrix, self.records, self.probes)
+        return Runner(
+            self.locking, building, probing, self.reporting.maker, self.knowledge, self.book
+        )
+
+    @cached_property
+    def verifier(self) -> Verifier:
+        """The verify stage."""
+        from envmatrix.stages.verify import Verifier
+
+        return Verifier(self.runner, self.rebuilds, self.packages)
+
+
+def workspace_of(context: typer.Context) -> Workspace:
+    """Return the workspace that the options before the command ask for."""
+    found = context.obj
+    assert isinstance(found, Workspace)  # noqa: S101  (for the type checker: app.py puts it there)
+    return found

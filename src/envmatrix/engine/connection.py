@@ -1,0 +1,219 @@
+"""The connection to a Docker engine: its address, a client for each thread, and raw requests."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any, cast
+
+from docker import APIClient
+from docker.context import Context, ContextAPI
+from docker.context.config import get_current_context_name
+from docker.errors import (
+    DockerException,
+    TLSParameterError,
+    create_api_error_from_http_exception,
+)
+from docker.tls import TLSConfig
+from docker.utils import kwargs_from_env, parse_host
+from docker.utils.config import find_config_file
+from requests import HTTPError, PreparedRequest, Response
+
+from envmatrix.engine.failures import translated
+from envmatrix.model.errors import EngineError
+
+API_SECONDS = 120
+"""The time that the engine has to answer a request."""
+
+DEFAULT_CONTEXT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The URL at which an engine answers, and the certificates that the connection needs."""
+
+    url: str
+    tls: TLSConfig | None = None
+
+
+class _Client(APIClient):
+    """A client that checks an encrypted engine against the certificates of its own address.
+
+    requests would rather take REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE from the environment.
+    """
+
+    def send(self, request: PreparedRequest, **settings: Any) -> Response:  # noqa: ANN401
+        """Send a request."""
+        return super().send(request, **(settings | {"verify": self.verify}))
+
+
+@dataclass
+class Connection:
+    """A connection to a Docker engine. Several threads may use one connection.
+
+    `info` is what the engine says about itself. The containers of this run carry `run_id`. Work
+    in progress stops when `cancelled` is set.
+    """
+
+    address: Address
+    info: Mapping[str, Any] = field(default_factory=dict)
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    _local: threading.local = field(default_factory=threading.local, init=False, repr=False)
+
+    @classmethod
+    def open(cls) -> Connection:
+        """Connect to the engine that the user has chosen, and ask the engine about itself.
+
+        Raises:
+            EngineError: no engine answers, the address is not one, or the Docker context cannot be
+            used.
+        """
+        connection = cls(find_address())
+        _check(connection.address)
+        with translated(f"connect to the Docker engine at {connection.url}"):
+            connection.info = connection.client.info()
+        return connection
+
+    @property
+    def url(self) -> str:
+        """The address of the engine, such as unix:///var/run/docker.sock."""
+        return self.address.url
+
+    @property
+    def client(self) -> APIClient:
+        """The client of this thread. Two threads cannot safely share a client of docker-py."""
+        if not hasattr(self._local, "client"):
+            self._local.client = _Client(
+                base_url=self.address.url,
+                tls=self.address.tls or False,
+                version="auto",
+                timeout=API_SECONDS,
+            )
+        client: APIClient = self._local.client
+        return client
+
+    def get(self, path: str, query: Mapping[str, Any]) -> Response:
+        """Send a GET request that docker-py has no method for."""
+        return _checked(
+            self.client.get(self._url_of(path), params=dict(query), timeout=API_SECONDS)
+        )
+
+    def post(
+        self,
+        path: str,
+        query: Mapping[str, Any],
+        *,
+        seconds: float | None = API_SECONDS,
+        data: IO[bytes] | None = None,
+        stream: bool = False,
+    ) -> Response:
+        """Send a POST request that docker-py has no method for.
+
+        The engine has `seconds` for its answer, and for each part of an answer that it streams.
+        """
+        return _checked(
+            self.client.post(
+                self._url_of(path), params=dict(query), timeout=seconds, data=data, stream=stream
+            )
+        )
+
+    def _url_of(self, path: str) -> str:
+        return f"{self.client.base_url}/v{self.client.api_version}{path}"
+
+
+def find_address() -> Address:
+    """Return the address of the engine that the user has chosen, as the docker CLI finds it.
+
+    DOCKER_HOST decides first, then DOCKER_CONTEXT, then the current context of the docker CLI. The
+    default context is the default socket. We do not use docker-py's `from_env`: release 7.1 ignores
+    contexts, and release 7.2 silently takes the default socket if a context does not exist.
+
+    Raises:
+        EngineError: the context does not exist or names no engine, or certificates are missing.
+    """
+    if url := os.environ.get("DOCKER_HOST"):
+        return Address(url, _tls_from_environment())
+    chosen = os.environ.get("DOCKER_CONTEXT") or get_current_context_name()
+    context = _context(chosen or DEFAULT_CONTEXT)
+    if not context.Host:
+        raise EngineError(
+            f"the Docker context {context.Name} names no address of an engine",
+            where=_chooser(),
+            next_step=f"choose another context: {_CHOOSE}",
+        )
+    if context.Name == DEFAULT_CONTEXT:
+        return Address(context.Host, _tls_from_environment())
+    return Address(context.Host, context.TLSConfig)
+
+
+def _check(address: Address) -> None:
+    try:
+        parse_host(address.url, tls=bool(address.tls))
+    except (DockerException, ValueError) as error:
+        raise EngineError(
+            f"{address.url} is not the address of a Docker engine: {error}",
+            where=_chooser(),
+            next_step="give an address such as unix:///var/run/docker.sock or tcp://HOST:PORT",
+        ) from error
+
+
+def _tls_from_environment() -> TLSConfig | None:
+    try:
+        return kwargs_from_env().get("tls")
+    except TLSParameterError as error:
+        raise EngineError(
+            f"the certificates for the Docker engine cannot be used: {error}",
+            where="the environment variables DOCKER_TLS_VERIFY and DOCKER_CERT_PATH",
+            next_step="let DOCKER_CERT_PATH name a folder with ca.pem, cert.pem and key.pem, "
+            "or unset both",
+        ) from error
+
+
+def _context(name: str) -> Context:
+    if name != DEFAULT_CONTEXT and find_config_file() is None:
+        raise EngineError(
+            f"the Docker context {name} cannot be found without a config.json of the docker CLI, "
+            "because docker-py looks for contexts in the folder of that file",
+            where=_chooser(),
+            next_step=f"run `docker context use {name}`, which writes the file",
+        )
+    try:
+        # The type stubs say that this is never None, but it is for a name that does not exist.
+        context = cast("Context | None", ContextAPI.get_context(name))
+    except Exception as error:  # docker-py raises Exception itself for a damaged file
+        raise EngineError(
+            f"the Docker context {name} cannot be read: {error}",
+            where=_chooser(),
+            next_step=f"create the context again, or choose another one: {_CHOOSE}",
+        ) from error
+    if context is None:
+        raise EngineError(
+            f"there is no Docker context with the name {name}",
+            where=_chooser(),
+            next_step=f"choose a context that exists: {_CHOOSE}",
+        )
+    return context
+
+
+_CHOOSE = "`docker context ls` shows them, `docker context use NAME` takes one"
+
+
+def _chooser() -> str:
+    """Return the place that chose the address or the context."""
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
+        if os.environ.get(name):
+            return f"the environment variable {name}"
+    return str(find_config_file())
+
+
+def _checked(response: Response) -> Response:
+    """Return a response, or raise an `APIError` if the response is a failure."""
+    try:
+        response.raise_for_status()
+    except HTTPError as error:
+        create_api_error_from_http_exception(error)  # raises, with the engine's own words
+    return response

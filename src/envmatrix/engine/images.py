@@ -1,0 +1,152 @@
+"""Images: to find, pull, import, name, read and remove them."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from docker.errors import APIError, ImageNotFound
+from docker.utils import parse_repository_tag
+
+from envmatrix.engine.build_cache import BuildCache
+from envmatrix.engine.connection import Connection
+from envmatrix.engine.failures import FAILURES, translated
+from envmatrix.engine.image import Image
+from envmatrix.model.errors import EngineError
+
+# When and where an image was built, not what the image is.
+_NOT_COMPARED = ("Image", "Hostname", "Domainname", "ArgsEscaped")
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The images of an engine. A reference is a name or an id."""
+
+    connection: Connection
+    build_cache: BuildCache
+
+    def find(self, reference: str) -> Image | None:
+        """Return an image, or None if the engine does not have it."""
+        with translated(f"look up the image {reference}"):
+            try:
+                found = self._inspect(reference)
+            except ImageNotFound:
+                return None
+        return Image(
+            found["Id"],
+            tuple(found["RootFS"].get("Layers") or ()),
+            found["Size"],
+            tuple(found["RepoTags"] or ()),
+        )
+
+    def get(self, reference: str) -> Image:
+        """Return an image that the engine must have.
+
+        Raises:
+            EngineError: the engine does not have the image.
+        """
+        image = self.find(reference)
+        if image is None:
+            raise EngineError(
+                f"the engine lost the image {reference}",
+                where=f"look up the image {reference}",
+                next_step="make sure that no other program removes images, then try again",
+            )
+        return image
+
+    def pull(self, reference: str) -> Image:
+        """Pull an image from its registry.
+
+        The reference may hold the port of a registry, and a tag or a digest. Without a tag and
+        without a digest the tag is `latest`.
+
+        Raises:
+            EngineError: no registry serves the image.
+        """
+        with translated(f"pull {reference}"):
+            try:
+                events = self.connection.client.pull(reference, stream=True, decode=True)
+                said = next((event["error"] for event in events if "error" in event), None)
+            except APIError as error:
+                said = str(error.explanation or error)
+        if said is not None:
+            raise EngineError(
+                f"{reference} cannot be pulled: {said}",
+                where=f"pull {reference}",
+                next_step="check the name of the image, the way to its registry, and the login "
+                "(docker login)",
+            )
+        return self.get(reference)
+
+    def import_tar(self, path: Path, name: str) -> Image:
+        """Make an image of one layer from a tar of a root filesystem."""
+        with translated(f"import {path.name}"):
+            repository, tag = parse_repository_tag(name)
+            self.connection.client.import_image(src=str(path), repository=repository, tag=tag)
+        return self.get(name)
+
+    def tag(self, image: Image, name: str) -> None:
+        """Give a name to an image. An image that has the name already loses it."""
+        with translated(f"tag {name}"):
+            self.connection.client.tag(image.id, name)
+
+    def names(self, pattern: str) -> frozenset[str]:
+        """Return the names of images that match a pattern, such as `envmatrix/cell:torch-*`."""
+        with translated("list images"):
+            found = self.connection.client.images(filters={"reference": pattern})
+        return frozenset(name for image in found for name in image["RepoTags"] or ())
+
+    def remove(self, reference: str) -> None:
+        """Remove an image by name, or by id; an image that has a name survives removal by id.
+
+        The build cache drops what only this image used. A failure is not reported, because an
+        image that stays does no harm.
+        """
+        with suppress(*FAILURES):
+            self.connection.client.remove_image(reference)
+            self.build_cache.prune()
+
+    def config(self, reference: str) -> dict[str, Any]:
+        """Return the configuration of an image, without its layers and its history.
+
+        The ids of the images below, and the engine's notes about the container that built the
+        image, are left out: they differ between two builds of the same image.
+        """
+        with translated(f"look up the image {reference}"):
+            found = self._inspect(reference)
+        config = {
+            name: value
+            for name, value in found["Config"].items()
+            if name not in _NOT_COMPARED and value is not None
+        }
+        return {"architecture": found["Architecture"], "os": found["Os"], "config": config}
+
+    @contextmanager
+    def layers(self, reference: str, folder: Path) -> Iterator[list[IO[bytes]]]:
+        """Yield the layers of an image as open tar files, the lowest layer first.
+
+        A temporary file in `folder` holds the layers.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            with translated(f"save the image {reference}"):
+                for chunk in self.connection.client.get_image(reference):
+                    file.write(chunk)
+            file.seek(0)
+            with tarfile.open(fileobj=file) as tar:
+                (manifest,) = _open(tar, ["manifest.json"])
+                yield _open(tar, json.load(manifest)[0]["Layers"])
+
+    def _inspect(self, reference: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.connection.client.inspect_image(reference)  # type: ignore[no-untyped-call]
+        return found
+
+
+def _open(tar: tarfile.TarFile, paths: Iterable[str]) -> list[IO[bytes]]:
+    return [file for path in paths if (file := tar.extractfile(path))]

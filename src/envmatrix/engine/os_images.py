@@ -1,0 +1,121 @@
+"""Root filesystems made from the packages of a distribution, for use without an image registry."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from envmatrix.model.errors import ToolError
+
+# Debian compiles with a random hash seed. Before Python 3.11 the bytecode depends on the seed
+# (bpo-37596).
+_COMPILE_AGAIN = (
+    "python3 -c 'import sys; sys.exit(sys.version_info >= (3, 11))' || exit 0; "
+    "PYTHONHASHSEED=0 python3 -S -m compileall -qq -f /usr/lib/python3* || true"
+)
+_SHOW_PACKAGES = (
+    r"dpkg-query --show --showformat '\${binary:Package}=\${Version}\n'"
+    " | xargs apt-cache show > /packages"
+)
+HOOKS = (
+    f'chroot "$1" sh -c "{_COMPILE_AGAIN}"',
+    # Lists the installed packages with the hashes of their .deb files. Only apt knows the hashes.
+    f'chroot "$1" sh -c "{_SHOW_PACKAGES}"',
+    "download /packages {held}",
+    # Removes the list again, the settings of apt for this run, and the files of this machine.
+    'cd "$1" && rm -f packages etc/apt/apt.conf.d/99mmdebstrap etc/hostname etc/resolv.conf',
+)
+"""The commands that mmdebstrap runs in a root before it packs the root.
+
+`held` is the path on this machine that gets the list of packages.
+"""
+
+ENVIRONMENT = {
+    # The scripts of the packages compile only modules that have no bytecode yet.
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "LC_ALL": "C.UTF-8",
+}
+"""What the scripts of the packages see in their environment, on every machine alike."""
+_KEPT = re.compile(r"PATH|HOME|TMPDIR|APT_CONFIG|SSL_CERT_(?:FILE|DIR)|\w+_PROXY", re.IGNORECASE)
+
+_FIELDS = ("Package", "Version", "Architecture", "SHA256")
+_FIELD = re.compile(rf"^({'|'.join(_FIELDS)}): (\S+)$", re.MULTILINE)
+
+
+def make_root(
+    suite: str, destination: Path, *, packages: Sequence[str], epoch: int, log: Path
+) -> list[str]:
+    """Write a tar of the root filesystem of a suite, with `packages`, to `destination`.
+
+    Every new file gets the time `epoch`, so the same packages give the same bytes. Return every
+    package of the root filesystem as `name version architecture sha256`, sorted.
+
+    Raises:
+        ToolError: mmdebstrap is missing or failed.
+    """
+    program = shutil.which("mmdebstrap")
+    if program is None:
+        raise ToolError(
+            f"{suite} must be bootstrapped, and mmdebstrap is not installed",
+            where=f"make the root filesystem of {suite}",
+            next_step="install it (Debian, Ubuntu: apt-get install mmdebstrap)",
+        )
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    partial = destination.with_suffix(".partial.tar")
+    held = destination.with_suffix(".packages")
+    command = [
+        program,
+        "--variant=minbase",
+        f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
+        f"--include={','.join(packages)}",
+        # Package lists expire after a week. An older mirror is still signed, so we accept it.
+        '--aptopt=Acquire::Check-Valid-Until "false"',
+        *(f"--customize-hook={hook.replace('{held}', shlex.quote(str(held)))}" for hook in HOOKS),
+        suite,
+        str(partial),
+    ]
+    with log.open("w", encoding="utf-8") as file:
+        result = subprocess.run(
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=environment(os.environ) | {"SOURCE_DATE_EPOCH": str(epoch)},
+        )
+    if result.returncode != 0:
+        for path in (partial, held):
+            path.unlink(missing_ok=True)
+        tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+        raise ToolError(
+            f"mmdebstrap could not make {suite}: {' '.join(tail)}",
+            where=str(log),
+            next_step="check that this machine reaches the mirror of the distribution",
+        )
+    partial.replace(destination)
+    try:
+        return sorted(set(_listed(held.read_text(encoding="utf-8"))))
+    finally:
+        held.unlink()
+
+
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for mmdebstrap.
+
+    The user's own variables say how to reach the mirror and where to work; no other one is kept.
+    """
+    return {name: value for name, value in given.items() if _KEPT.fullmatch(name)} | ENVIRONMENT
+
+
+def _listed(shown: str) -> Iterator[str]:
+    """Yield a line for each paragraph of the output of `apt-cache show`."""
+    for paragraph in shown.split("\n\n"):
+        fields = dict(_FIELD.findall(paragraph))
+        if fields:
+            yield " ".join(fields[name] for name in _FIELDS)

@@ -1,0 +1,1 @@
+"""The data of the project and pure functions on it: matrix, cells, locks, evidence, causes."""

@@ -1,0 +1,169 @@
+"""Cells: the points of the matrix, their ids, and what each says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from envmatrix.model.evidence import Axes, Declared
+from envmatrix.model.matrix import (
+    OWN_PYTHON,
+    STACKED,
+    Matrix,
+    OperatingSystem,
+    Variant,
+    Where,
+    value_matches,
+)
+
+DEFAULT_ARCH = "amd64"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One point of the matrix, with what the rules and variants say of it.
+
+    `excluded` is the reason of the rule that excludes it, if one does.
+    """
+
+    id: str
+    framework: str
+    version: str
+    python: str
+    os: str
+    accelerator: str
+    arch: str
+    requires: tuple[str, ...]
+    index: str | None
+    constraints: tuple[str, ...]
+    excluded: str | None
+    own_python: bool
+
+    @property
+    def family(self) -> str:
+        """The framework without its stack."""
+        return self.framework.partition(STACKED)[0]
+
+    @property
+    def stack(self) -> str:
+        """The name of the stack, empty where there is none."""
+        return self.framework.partition(STACKED)[2]
+
+    @property
+    def axes(self) -> Axes:
+        """The value on each axis."""
+        return Axes(
+            os=self.os,
+            python=self.python,
+            accelerator=self.accelerator,
+            framework=self.framework,
+            version=self.version,
+            arch=self.arch,
+        )
+
+    @property
+    def base_id(self) -> str:
+        """The id of the base image the cell stands on."""
+        return f"{self.os}-py{self.python}-{self.accelerator}{_arch_suffix(self.arch)}"
+
+
+def expand(matrix: Matrix) -> list[Cell]:
+    """Return every declared cell: framework, version, OS, Python, accelerator, in file order.
+
+    Cells with a stack follow those without.
+    """
+    plain = list(_expand(matrix))
+    return [*plain, *_stacked(matrix, plain)]
+
+
+def _stacked(matrix: Matrix, plain: Sequence[Cell]) -> Iterator[Cell]:
+    for name, stack in matrix.stacks.items():
+        for cell in plain:
+            if any(contains(where, cell) for where in stack.cells):
+                yield replace(
+                    cell,
+                    id=f"{cell.framework}{STACKED}{name}" + cell.id.removeprefix(cell.framework),
+                    framework=f"{cell.framework}{STACKED}{name}",
+                    requires=(*cell.requires, *stack.requires),
+                )
+
+
+def contains(where: Where, cell: Cell) -> bool:
+    """Return whether a cell is one of those that `where` names."""
+    return _matches(where, partial(getattr, cell), own_python=cell.own_python)
+
+
+def _expand(matrix: Matrix) -> Iterator[Cell]:
+    for name, framework in matrix.frameworks.items():
+        for (version, accelerator), variant in framework.offers.items():
+            for os_name, os in matrix.axes.os.items():
+                for python in matrix.axes.python:
+                    for arch in matrix.axes.arch:
+                        axes = {
+                            "framework": name,
+                            "version": version,
+                            "python": python,
+                            "os": os_name,
+                            "accelerator": accelerator,
+                            "arch": arch,
+                        }
+                        yield _cell(matrix, axes, variant, os)
+
+
+def _cell(matrix: Matrix, axes: dict[str, str], variant: Variant, os: OperatingSystem) -> Cell:
+    own_python = axes["python"] == os.python
+    applying = [
+        rule
+        for rule in matrix.rules
+        if _matches(rule.when, axes.__getitem__, own_python=own_python)
+    ]
+    excluding = [rule.reason for rule in applying if rule.exclude]
+    version, accelerator = axes["version"], axes["accelerator"]
+    return Cell(
+        id=(
+            f"{axes['framework']}-{version}-py{axes['python']}-{axes['os']}-{accelerator}"
+            + _arch_suffix(axes["arch"])
+        ),
+        **axes,
+        requires=tuple(
+            _fill(text, version, accelerator) for text in (*variant.requires, *matrix.base.venv)
+        ),
+        index=_fill(variant.index, version, accelerator) if variant.index else None,
+        constraints=tuple(text for rule in applying for text in rule.constrain),
+        excluded=excluding[0] if excluding else None,
+        own_python=own_python,
+    )
+
+
+def _fill(text: str, version: str, accelerator: str) -> str:
+    return text.replace("{version}", version).replace("{accelerator}", accelerator)
+
+
+def _arch_suffix(arch: str) -> str:
+    return "" if arch == DEFAULT_ARCH else f"-{arch}"
+
+
+def _matches(where: Where, value_of: Callable[[str], str], *, own_python: bool) -> bool:
+    return all(
+        any(
+            (axis == "python" and pattern == OWN_PYTHON and own_python)
+            or value_matches(axis, value_of(axis), pattern)
+            for pattern in patterns
+        )
+        for axis, patterns in where.patterns
+    )
+
+
+def declared(matrix: Matrix, cell: Cell) -> Declared:
+    """Return what a cell says of itself, under the names by which probes observe it."""
+    os = matrix.axes.os[cell.os]
+    return Declared(
+        version=cell.version,
+        python=cell.python,
+        distribution=os.distribution,
+        codename=os.codename,
+        glibc=os.glibc,
+        accelerator=cell.accelerator,
+        arch=cell.arch,
+    )

@@ -1,0 +1,59 @@
+"""Errors for people: what happened, where, and what to do next.
+
+A failing image is data (a `broken` cell), never an exception. These are for wrong input and for
+surroundings that fail; the command line catches them once and picks the exit code.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EnvmatrixError(Exception):
+    """What happened, with `where` it was seen and what to do `next`."""
+
+    exit_code: ClassVar[int] = 3
+    kind: ClassVar[str] = "infrastructure"
+    """The class of the judgement of a cell whose work ends with this error."""
+
+    def __init__(self, what: str, *, where: str = "", next_step: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.next_step:
+            lines.append(f"  next:  {self.next_step}")
+        return "\n".join(lines)
+
+
+class InputError(EnvmatrixError):
+    """What the user gave is wrong; nothing was touched."""
+
+    exit_code = 2
+
+
+class SurroundingsError(EnvmatrixError):
+    """The machine or the network cannot do what was asked."""
+
+
+class EngineError(SurroundingsError):
+    """No Docker engine answers, or it failed in a way that says nothing about the cell."""
+
+
+class DiskError(SurroundingsError):
+    """The plan does not fit on the disk."""
+
+
+class NetworkError(SurroundingsError):
+    """Something that has to be downloaded cannot be reached."""
+
+    kind = "blocked"
+
+
+class ToolError(SurroundingsError):
+    """A program that is needed is missing or failed."""

@@ -1,0 +1,392 @@
+"""Evidence: everything that is recorded of one cell, or of one host. The published contract.
+
+`envmatrix schema evidence` prints its JSON Schema, and docs/evidence.schema.json holds that.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from envmatrix.model.verdicts import Judgement, Verdict
+
+SCHEMA: Final = 2
+CONTAINER: Final = "container"
+HOST: Final = "host"
+
+
+DEEPEST: Final = 32
+"""How deep the values of evidence may be nested."""
+_NOT_UNICODE = re.compile("[\ud800-\udfff]")
+
+
+def check_keepable(data: object, depth: int = DEEPEST) -> None:
+    """Check that a JSON file can keep plain data, so that it is read back as it was.
+
+    Raises:
+        ValueError: it cannot, and why.
+    """
+    if isinstance(data, float) and not math.isfinite(data):
+        raise ValueError("it holds a number that is not finite")
+    if isinstance(data, str) and _NOT_UNICODE.search(data):
+        raise ValueError("it holds a text that is not Unicode")
+    if isinstance(data, Mapping | list | tuple):
+        if not depth:
+            raise ValueError("it is nested too deeply")
+        for value in (*data, *data.values()) if isinstance(data, Mapping) else data:
+            check_keepable(value, depth - 1)
+
+
+class Part(BaseModel):
+    """A frozen part of evidence or of a record. A field that it does not know is refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON names them."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class Outcome(StrEnum):
+    """How a probe ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    CRASHED = "crashed"
+    OUT_OF_MEMORY = "out of memory"
+    TIMED_OUT = "timed out"
+    COULD_NOT_START = "could not start"
+    BAD_REPORT = "bad report"
+    FLOODED = "output flood"
+    NOT_RUN = "not run"
+
+
+class Reproducible(StrEnum):
+    """Whether an image was rebuilt from nothing, and whether it came out the same."""
+
+    PROVEN = "proven"
+    DIFFERS = "differs"
+    NOT_CHECKED = "not checked"
+
+
+class Axes(Part):
+    """The value of a cell on each axis of the matrix."""
+
+    os: Annotated[str, Field(description="The operating system, such as debian12.")]
+    python: Annotated[str, Field(description="The Python, such as 3.11.")]
+    accelerator: Annotated[str, Field(description="cpu, or a CUDA line such as cu130.")]
+    framework: Annotated[
+        str, Field(description="The framework, with its stack where it has one: torch+vision.")
+    ]
+    version: Annotated[str, Field(description="The version of the framework.")]
+    arch: Annotated[str, Field(description="The processor architecture, such as amd64.")]
+
+
+class Declared(Part):
+    """What a cell says of itself, under the names by which probes observe it."""
+
+    version: Annotated[str, Field(description="The version of the framework.")]
+    python: Annotated[str, Field(description="The Python, such as 3.11.")]
+    distribution: Annotated[str, Field(description="The distribution, such as debian.")]
+    codename: Annotated[str, Field(description="The release of the distribution.")]
+    glibc: Annotated[str, Field(description="The version of the C library.")]
+    accelerator: Annotated[str, Field(description="cpu, or a CUDA line such as cu130.")]
+    arch: Annotated[str, Field(description="The processor architecture.")]
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        """Yield each name with its value."""
+        for name in type(self).model_fields:
+            yield name, getattr(self, name)
+
+
+def _text_or_none(value: object) -> object:
+    return value if value is None else str(value)
+
+
+_Text = Annotated[str | None, BeforeValidator(_text_or_none)]
+
+
+class Observed(Part):
+    """What a probe observed. A probe may add facts of its own, under names of its own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    version: Annotated[_Text, Field(description="The version that the framework tells.")] = None
+    python: Annotated[_Text, Field(description="The Python that ran the probe.")] = None
+    distribution: Annotated[_Text, Field(description="ID of /etc/os-release.")] = None
+    codename: Annotated[_Text, Field(description="VERSION_CODENAME of /etc/os-release.")] = None
+    glibc: Annotated[_Text, Field(description="The C library that the Python runs on.")] = None
+    accelerator: Annotated[
+        _Text, Field(description="What the framework was built for: cpu, or a CUDA line.")
+    ] = None
+    arch: Annotated[_Text, Field(description="The processor architecture.")] = None
+    architectures: Annotated[
+        tuple[str, ...],
+        Field(description="The GPU architectures that the build holds code for: sm_90, ..."),
+    ] = ()
+    losses: Annotated[
+        tuple[float, ...], Field(description="The loss of a model after each step of training.")
+    ] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_what_a_file_keeps(cls, data: object) -> object:
+        check_keepable(data)
+        return data
+
+    @model_serializer(mode="wrap")
+    def _only_what_was_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        said: dict[str, Any] = handler(self)
+        return {name: value for name, value in said.items() if name in self.model_fields_set}
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Yield each fact that the probe reported, in its order."""
+        yield from self.to_json().items()
+
+
+NOTHING_OBSERVED = Observed()
+
+
+class ProbeResult(Part):
+    """What one probe gave."""
+
+    probe: Annotated[str, Field(description="The name of the probe.")]
+    required: Annotated[bool, Field(description="Whether the cell is broken if this fails.")]
+    outcome: Annotated[Outcome, Field(description="How the probe ended.")]
+    kind: Annotated[
+        str, Field(alias="class", description="The class of the failure; empty where it passed.")
+    ] = ""
+    cause: Annotated[str, Field(description="Why it ended so, in a sentence.")] = ""
+    remedy: Annotated[str, Field(description="What a user can do about it.")] = ""
+    seconds: Annotated[float, Field(description="Seconds from start to end.")] = 0.0
+    exit_code: Annotated[
+        int | None, Field(description="The exit code; null where envmatrix ended the probe.")
+    ] = None
+    observed: Annotated[
+        Observed, Field(description="What the probe observed; empty unless it passed.")
+    ] = NOTHING_OBSERVED
+    log_tail: Annotated[
+        str, Field(description="The last lines it printed; empty where it passed.")
+    ] = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was run and did not pass."""
+        return self.outcome not in (Outcome.PASSED, Outcome.NOT_RUN)
+
+    @property
+    def is_import(self) -> bool:
+        """Whether the probe imports the framework and observes the axes."""
+        return self.probe.endswith("-import")
+
+
+class LockedWheels(Part):
+    """The wheels that are installed in the image."""
+
+    sha256: Annotated[str, Field(description="The hash of the wheels' names and hashes.")]
+    wheels: Annotated[
+        Mapping[str, str], Field(description="The version of each distribution, by name.")
+    ]
+
+
+class BaseImage(Part):
+    """The image that a cell stands on."""
+
+    id: Annotated[str, Field(description="The id of the base, such as debian12-py3.11-cpu.")]
+    origin: Annotated[
+        str | None,
+        Field(
+            description="Where its operating system came from: pull or bootstrap; null: unknown."
+        ),
+    ] = None
+
+
+class CellImage(Part):
+    """The image that was built for a cell, and that its probes ran in."""
+
+    name: Annotated[str, Field(description="The local name of the image.")]
+    layers: Annotated[
+        tuple[str, ...],
+        Field(description="The diff ids of its layers, lowest first. The image id is no contract."),
+    ]
+    size: Annotated[int, Field(description="Bytes, as the engine counts them.")]
+
+
+class Difference(Part):
+    """A path that is not the same in two builds of a layer."""
+
+    path: Annotated[str, Field(description="The path in the image.")]
+    what: Annotated[str, Field(description="What is not the same.")]
+    cause: Annotated[str, Field(description="The most likely reason.")]
+
+
+class Reproducibility(Part):
+    """What came of building the image again from nothing."""
+
+    status: Annotated[Reproducible, Field(description="Whether it came out the same.")] = (
+        Reproducible.NOT_CHECKED
+    )
+    verified_at: Annotated[date | None, Field(description="The day of the comparison.")] = None
+    differences: Annotated[
+        tuple[Difference, ...], Field(description="The first paths that are not the same.")
+    ] = ()
+    notes: Annotated[
+        tuple[str, ...], Field(description="What could not be compared, and why.")
+    ] = ()
+
+
+class Inputs(Part):
+    """The hash of each thing that the evidence depends on. Evidence is stale where one changed."""
+
+    lock: Annotated[str, Field(description="The lock file of the cell.")]
+    dockerfile: Annotated[
+        str, Field(description="The instructions of the Dockerfile that make files.")
+    ]
+    settings: Annotated[
+        str,
+        Field(description="The instructions that set how the image runs: ENV, USER, CMD, LABEL."),
+    ]
+    base: Annotated[str, Field(description="All files of the folder of the base.")]
+    declared: Annotated[str, Field(description="What the cell says of itself.")]
+    probes: Annotated[Mapping[str, str], Field(description="The source of each probe, by name.")]
+
+    def changed(self, now: Inputs) -> list[str]:
+        """Return what differs between these inputs and those of now, in words."""
+        names = {
+            "lock": "lock",
+            "dockerfile": "Dockerfile",
+            "settings": "image settings",
+            "base": "base",
+            "declared": "declared axes",
+        }
+        found = [
+            words for name, words in names.items() if getattr(self, name) != getattr(now, name)
+        ]
+        probes = sorted({*self.probes, *now.probes})
+        return found + [
+            f"probe {name}" for name in probes if self.probes.get(name) != now.probes.get(name)
+        ]
+
+
+class Serves(Part):
+    """The drivers and GPUs that a CUDA build serves, known without any GPU."""
+
+    driver: Annotated[
+        str | None, Field(description="The lowest NVIDIA driver branch of the CUDA line.")
+    ]
+    generations: Annotated[
+        tuple[str, ...], Field(description="GPU generations that the build holds code for.")
+    ]
+
+
+class Seconds(Part):
+    """Seconds that each stage took; null where the stage did not run."""
+
+    base: Annotated[float | None, Field(description="Building the base.")] = None
+    build: Annotated[float | None, Field(description="Building the image of the cell.")] = None
+    probe: Annotated[float | None, Field(description="Running all probes.")] = None
+
+
+class Machine(Part):
+    """The machine that gave the evidence. Nothing here names it."""
+
+    system: Annotated[str, Field(description="The operating system, such as Linux.")]
+    machine: Annotated[str, Field(description="The processor architecture, such as x86_64.")]
+    engine: Annotated[str, Field(description="The version of the Docker engine; empty: none.")] = ""
+
+
+class Evidence(Part):
+    """Everything that is recorded of one cell, or of the interpreter of one host."""
+
+    version: Annotated[
+        Literal[2], Field(alias="schema", description="The version of this form.")
+    ] = SCHEMA
+    generated_at: Annotated[datetime, Field(description="When it was recorded, in UTC.")]
+    tool: Annotated[str, Field(description="The envmatrix that recorded it.")]
+    host: Annotated[Machine, Field(description="The machine that it was recorded on.")]
+    kind: Annotated[
+        Literal["container", "host"],
+        Field(description="container: in the built image; host: in an interpreter without one."),
+    ] = CONTAINER
+    id: Annotated[str, Field(description="The id of the cell, its only handle.")]
+    axes: Annotated[Axes, Field(description="The value of the cell on each axis.")]
+    verdict: Annotated[Verdict, Field(description="What is known of the cell.")]
+    stage: Annotated[str, Field(description="The stage that gave the verdict.")]
+    class_: Annotated[
+        str, Field(alias="class", description="The class of the cause; empty where it works.")
+    ] = ""
+    cause: Annotated[str, Field(description="Why the verdict is what it is, in a sentence.")] = ""
+    remedy: Annotated[str, Field(description="What a user can do about it.")] = ""
+    declared: Annotated[
+        Declared | None, Field(description="What the cell says of itself; null for a host.")
+    ] = None
+    observed: Annotated[
+        Observed, Field(description="What the probe that imports the framework observed.")
+    ] = NOTHING_OBSERVED
+    serves: Annotated[
+        Serves | None, Field(description="Drivers and GPUs served; null without CUDA.")
+    ] = None
+    lock: Annotated[
+        LockedWheels | None, Field(description="The wheels; null where there is no lock.")
+    ] = None
+    base: Annotated[
+        BaseImage | None, Field(description="The image below the cell; null for a host.")
+    ] = None
+    inputs: Annotated[
+        Inputs | None, Field(description="Hashes of all inputs; null where there is no lock.")
+    ] = None
+    image: Annotated[
+        CellImage | None, Field(description="The built image; null where none was built.")
+    ] = None
+    reproducibility: Annotated[
+        Reproducibility, Field(description="Whether the image was rebuilt, and came out the same.")
+    ] = Reproducibility()
+    seconds: Annotated[Seconds, Field(description="Seconds that each stage took.")] = Seconds()
+    probes: Annotated[
+        tuple[ProbeResult, ...], Field(description="What each probe gave, in their order.")
+    ] = ()
+    log: Annotated[
+        str | None, Field(description="The log of the stage, relative to the matrix; null: none.")
+    ] = None
+
+    @property
+    def judgement(self) -> Judgement:
+        """The verdict with its reason."""
+        return Judgement(self.verdict, self.stage, self.class_, self.cause, self.remedy)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The diff ids of the image; none where no image was built."""
+        return self.image.layers if self.image else ()
+
+    def with_reproducibility(self, found: Reproducibility) -> Self:
+        """Return this evidence with what came of building its image again."""
+        return self.model_copy(update={"reproducibility": found})
+
+
+def import_observations(results: Sequence[ProbeResult]) -> Observed:
+    """Return what the probe that imports the framework observed."""
+    observations = (result.observed for result in results if result.is_import)
+    return next((found for found in observations if found.model_fields_set), NOTHING_OBSERVED)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of evidence, for other people's programs."""
+    schema = Evidence.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

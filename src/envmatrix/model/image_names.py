@@ -1,0 +1,34 @@
+"""The local names of the images that this project makes, and the user inside them."""
+
+from __future__ import annotations
+
+from envmatrix.model.cells import Cell
+from envmatrix.model.matrix import STACKED
+
+REPOSITORY = "envmatrix"
+USER = 65532
+"""The user id in images, the same as in distroless images.
+
+Engines before 23 write the name that the host has for a user id into layers. No host has a name
+for this one, so the layers do not depend on the host.
+"""
+
+
+def os_tag(cell: Cell) -> str:
+    """Return the local name of the operating system image below a cell."""
+    return f"{REPOSITORY}/os:{cell.os}"
+
+
+def base_tag(cell: Cell) -> str:
+    """Return the local name of the base of a cell."""
+    return f"{REPOSITORY}/base:{cell.base_id}"
+
+
+def layer_tag(name: str) -> str:
+    """Return the local name of an image that ends after steps which several cells share."""
+    return f"{REPOSITORY}/layer:{name}"
+
+
+def cell_tag(cell: Cell) -> str:
+    """Return the local name of the image of a cell. A tag cannot hold the plus of a stack."""
+    return f"{REPOSITORY}/cell:{cell.id.replace(STACKED, '_')}"

@@ -1,0 +1,133 @@
+"""Choosing cells: by id, by glob, by axis, by profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+
+from packaging.specifiers import InvalidSpecifier
+
+from envmatrix.model.cells import Cell, contains
+from envmatrix.model.errors import InputError
+from envmatrix.model.matrix import AXES, OWN_PYTHON, Matrix, Where, nearest, value_matches
+
+PUBLISHED = "published"
+"""The profile whose folders and evidence are committed."""
+
+
+def choose(
+    matrix: Matrix, cells: Sequence[Cell], selectors: Iterable[str], profile: str | None
+) -> list[Cell]:
+    """Return the cells that the selectors and the profile leave.
+
+    A selector is a cell id, a glob on ids, or `axis=value` (value: exact, glob or specifier).
+    Several narrow down; exact ids, and values of one axis, are alternatives of each other.
+    Without a profile, selectors choose from all cells; without either it is the `quick` profile.
+
+    Raises:
+        InputError: an unknown profile or axis, or a selector that matches nothing.
+    """
+    selectors = list(selectors)
+    if profile is None and not selectors:
+        profile = "quick" if "quick" in matrix.profiles else next(iter(matrix.profiles))
+    chosen = list(cells) if profile is None else in_profile(matrix, cells, profile)
+    narrowed = _by_ids(chosen, selectors, profile)
+    for selector in filter(_is_glob, selectors):
+        kept = [cell for cell in narrowed if fnmatchcase(cell.id, selector)]
+        if not kept:
+            raise _nothing(selector, [cell.id for cell in narrowed], profile)
+        narrowed = kept
+    for axis, values in _by_axis(selectors).items():
+        known = sorted({getattr(cell, axis) for cell in narrowed})
+        for value in values:
+            if not any(_axis_matches(cell, axis, value) for cell in narrowed):
+                raise _nothing(f"{axis}={value}", [f"{axis}={name}" for name in known], profile)
+        narrowed = [
+            cell for cell in narrowed if any(_axis_matches(cell, axis, value) for value in values)
+        ]
+    return narrowed
+
+
+def _by_ids(cells: Sequence[Cell], selectors: Sequence[str], profile: str | None) -> list[Cell]:
+    ids = {one for one in selectors if not _is_axis(one) and not _is_glob(one)}
+    known = {cell.id for cell in cells}
+    for selector in selectors:
+        if selector in ids and selector not in known:
+            raise _nothing(selector, [cell.id for cell in cells], profile)
+    return [cell for cell in cells if cell.id in ids] if ids else list(cells)
+
+
+def in_profile(matrix: Matrix, cells: Sequence[Cell], profile: str) -> list[Cell]:
+    """Return the cells of a profile, in matrix order.
+
+    Raises:
+        InputError: no such profile.
+    """
+    if profile not in matrix.profiles:
+        raise InputError(
+            f'there is no profile "{profile}"',
+            where="--profile",
+            next_step=nearest(profile, list(matrix.profiles)),
+        )
+    wheres = list(_flat(matrix, profile))
+    return [cell for cell in cells if any(contains(where, cell) for where in wheres)]
+
+
+def published(matrix: Matrix, cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells whose folders and evidence are committed; none without that profile."""
+    return in_profile(matrix, cells, PUBLISHED) if PUBLISHED in matrix.profiles else []
+
+
+def _flat(matrix: Matrix, profile: str) -> Iterator[Where]:
+    for entry in matrix.profiles[profile]:
+        if entry.profile is not None:
+            yield from _flat(matrix, entry.profile)
+        else:
+            yield entry
+
+
+def _is_axis(selector: str) -> bool:
+    return "=" in selector
+
+
+def _is_glob(selector: str) -> bool:
+    return not _is_axis(selector) and any(mark in selector for mark in "*?[")
+
+
+def _by_axis(selectors: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for selector in selectors:
+        if _is_axis(selector):
+            axis, _, value = selector.partition("=")
+            if axis not in AXES:
+                raise InputError(
+                    f'there is no axis "{axis}"',
+                    where=f"selector {selector}",
+                    next_step=nearest(axis, AXES),
+                )
+            found.setdefault(axis, []).append(value)
+    return found
+
+
+def _axis_matches(cell: Cell, axis: str, value: str) -> bool:
+    if axis == "python" and value == OWN_PYTHON:
+        return cell.own_python
+    try:
+        return bool(value) and value_matches(axis, getattr(cell, axis), value)
+    except InvalidSpecifier as error:
+        raise InputError(
+            f"{value!r} is no version specifier",
+            where=f"selector {axis}={value}",
+            next_step='write it as pip does, for instance "version=>=2.4,<2.8"',
+        ) from error
+
+
+def _nothing(selector: str, known: Sequence[str], profile: str | None) -> InputError:
+    among = f" in the profile {profile}" if profile else ""
+    part = selector and not _is_axis(selector) and any(selector in name for name in known)
+    hint = f'did you mean "*{selector}*"?' if part else nearest(selector, known)
+    if hint.startswith("known:") and not _is_axis(selector):
+        hint = "`envmatrix plan --profile all` lists every id"
+    return InputError(
+        f"no cell{among} matches {selector!r}", where=f"selector {selector}", next_step=hint
+    )

@@ -1,0 +1,67 @@
+"""Verdicts, and judgements that give one with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+
+class Verdict(StrEnum):
+    """What is known of a cell. Each cell has exactly one verdict."""
+
+    WORKS = "works"
+    BROKEN = "broken"
+    IMPOSSIBLE = "impossible"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with the stage that gave it, its class, and the cause in a sentence.
+
+    `remedy` says what a user can do about it, and is empty where nobody knows.
+    """
+
+    verdict: Verdict
+    stage: str
+    kind: str = ""
+    cause: str = ""
+    remedy: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Return the fields as the report names them."""
+        return {
+            "verdict": self.verdict.value,
+            "stage": self.stage,
+            "class": self.kind,
+            "cause": self.cause,
+            "remedy": self.remedy,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read back what `to_json` gave."""
+        return cls(
+            Verdict(data["verdict"]),
+            data["stage"],
+            data["class"],
+            data["cause"],
+            data.get("remedy", ""),
+        )
+
+
+RULE = "rule"
+"""The stage of a cell that a rule of the matrix excludes."""
+LOCKED = Judgement(
+    Verdict.UNKNOWN, "lock", "not-attempted", "it has a lock, and was not built", "run it"
+)
+NOT_ATTEMPTED = Judgement(
+    Verdict.UNKNOWN, "plan", "not-attempted", "nothing was tried yet", "lock it, or run it"
+)
+
+
+def excluded_by_rule(reason: str) -> Judgement:
+    """Return the judgement of a cell that a rule of the matrix excludes."""
+    return Judgement(Verdict.IMPOSSIBLE, RULE, "rule", reason)

@@ -1,0 +1,1 @@
+"""Cells and locks to the files of folders that `docker build` takes."""

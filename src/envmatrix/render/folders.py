@@ -1,0 +1,74 @@
+"""The folders of bases and cells, from their locks, and the hashes of what evidence depends on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from envmatrix.model.cells import Cell, declared
+from envmatrix.model.digests import digest
+from envmatrix.model.evidence import Inputs
+from envmatrix.model.locks import Lock
+from envmatrix.model.matrix import Matrix
+from envmatrix.render.dockerfiles import Files, Renderer
+from envmatrix.render.sharing import Sharing
+from envmatrix.store.layout import LOCK_NAME
+from envmatrix.store.resolutions import Resolutions
+
+DOCKERFILE = "Dockerfile"
+_SETTING = re.compile(
+    r"(?m)^(?:CMD|ENTRYPOINT|ENV|EXPOSE|HEALTHCHECK|LABEL|SHELL|STOPSIGNAL|USER|VOLUME|WORKDIR)\b"
+    r"(?:.*\\\n)*.*\n?"
+)
+
+
+class Folders:
+    """Renders the folders of a matrix, as `images/` holds them."""
+
+    def __init__(
+        self, matrix: Matrix, renderer: Renderer, resolutions: Resolutions, sharing: Sharing
+    ) -> None:
+        self._matrix = matrix
+        self._renderer = renderer
+        self._resolutions = resolutions
+        self._sharing = sharing
+
+    def base(self, cell: Cell) -> Files | None:
+        """Return the files of the base of a cell; None while its lock is not known."""
+        resolution = self._resolutions.of_base(cell)
+        if resolution is None or resolution.lock is None:
+            return None
+        return self._renderer.base(cell, resolution.lock)
+
+    def cell(self, cell: Cell, lock: Lock) -> Files:
+        """Return the files of the folder of a cell."""
+        return self._renderer.cell(cell, lock, self._sharing.steps(cell, lock))
+
+    def beginning(self, cell: Cell, lock: Lock, count: int) -> Files:
+        """Return a Dockerfile that ends after the first `count` steps of a cell."""
+        return self._renderer.beginning(cell, lock, self._sharing.steps(cell, lock)[:count])
+
+    def inputs(self, cell: Cell, probes: Mapping[str, str]) -> Inputs | None:
+        """Return the hashes of what the evidence of a cell depends on; None while it has no lock.
+
+        `probes` are the hashes of the probes of the cell, by name.
+        """
+        resolution, base = self._resolutions.of_cell(cell), self.base(cell)
+        if resolution is None or resolution.lock is None or base is None:
+            return None
+        files = dict(self.cell(cell, resolution.lock))
+        lock, dockerfile = files.pop(LOCK_NAME), files.pop(DOCKERFILE)
+        settings, steps = split_settings(dockerfile)
+        return Inputs(
+            lock=digest(lock),
+            dockerfile=digest(steps, files),
+            settings=digest(settings),
+            base=digest(dict(base)),
+            declared=digest(declared(self._matrix, cell).to_json()),
+            probes=probes,
+        )
+
+
+def split_settings(dockerfile: str) -> tuple[Sequence[str], str]:
+    """Return the instructions that only set how an image runs, and the rest of a Dockerfile."""
+    return _SETTING.findall(dockerfile), _SETTING.sub("", dockerfile)

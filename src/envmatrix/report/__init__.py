@@ -1,0 +1,1 @@
+"""Evidence to documents and tables. Nothing here reads or writes a file."""

@@ -1,0 +1,130 @@
+"""Evidence to a table, as rows and as Markdown.
+
+`unknown` never looks like `works`, and a GPU that was not there is told beside the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envmatrix.model.errors import InputError
+from envmatrix.model.evidence import Evidence, Outcome, Reproducible
+from envmatrix.model.verdicts import Verdict
+from envmatrix.report.document import summary
+
+MARKS = {Verdict.WORKS: "✓", Verdict.BROKEN: "✗", Verdict.IMPOSSIBLE: "-", Verdict.UNKNOWN: "?"}
+HEADINGS = (
+    "verdict",
+    "framework",
+    "Python",
+    "OS",
+    "accelerator",
+    "probes",
+    "GPU",
+    "image",
+    "rebuilt",
+    "why",
+)
+TABLE_BEGIN = "<!-- envmatrix table: begin (written by `envmatrix report`; do not edit) -->"
+TABLE_END = "<!-- envmatrix table: end -->"
+_REBUILT = {
+    Reproducible.PROVEN: "the same",
+    Reproducible.DIFFERS: "differs",
+    Reproducible.NOT_CHECKED: "",
+}
+
+
+def row(cell: Evidence) -> tuple[str, ...]:
+    """Return the fields of one line of the table, under `HEADINGS`."""
+    axes = cell.axes
+    return (
+        f"{MARKS[cell.verdict]} {cell.verdict}",
+        f"{axes.framework} {axes.version}",
+        axes.python,
+        axes.os,
+        axes.accelerator,
+        _probes(cell),
+        _gpu(cell),
+        f"{cell.image.size / 1e9:.1f} GB" if cell.image else "",
+        _REBUILT[cell.reproducibility.status],
+        _why(cell),
+    )
+
+
+def _probes(cell: Evidence) -> str:
+    ran = [probe.outcome for probe in cell.probes if probe.outcome is not Outcome.NOT_RUN]
+    return f"{ran.count(Outcome.PASSED)}/{len(ran)}" if ran else ""
+
+
+def _gpu(cell: Evidence) -> str:
+    """Say how the probes that need a GPU ended. The accelerator cpu asks for none."""
+    if cell.axes.accelerator == "cpu":
+        return ""
+    outcomes = {probe.outcome for probe in cell.probes if probe.probe.endswith("-gpu")}
+    return ", ".join(sorted(outcomes)) or Outcome.NOT_RUN
+
+
+def _why(cell: Evidence) -> str:
+    if cell.verdict is Verdict.WORKS:
+        return ""
+    return ": ".join(text for text in (cell.stage, cell.class_, cell.cause) if text)
+
+
+def markdown(cells: Sequence[Evidence], evidence: str = "cells") -> str:
+    """Return the table in Markdown. Each framework links to its file in the folder `evidence`."""
+    rows = []
+    for cell in cells:
+        fields = [_escaped(field) for field in row(cell)]
+        fields[1] = f"[{fields[1]}]({evidence}/{cell.id}.json)"
+        rows.append(fields)
+    # A column without an entry, such as why where every cell works, is left out.
+    used = [index for index in range(len(HEADINGS)) if any(fields[index] for fields in rows)]
+    lines = ["| " + " | ".join(HEADINGS[index] for index in used) + " |"]
+    lines.append("|" + " --- |" * len(used))
+    lines += ["| " + " | ".join(fields[index] for index in used) + " |" for fields in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    for mark in "\\|<>`*_[]":
+        text = text.replace(mark, "\\" + mark)
+    return " ".join(text.split())
+
+
+def page(cells: Sequence[Evidence], on_hosts: Sequence[Evidence] = ()) -> str:
+    """Return table.md: the counts, the days, the table, and the table of hosts apart from it."""
+    days = sorted({str(cell.generated_at.date()) for cell in cells})
+    when = f"Evidence from {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "") if days else ""
+    counts = summary([cell.verdict for cell in cells])
+    return (
+        f"# Compatibility table\n\n{counts}. {when}.\n\n{markdown(cells)}\n"
+        "`works`: every required probe passed in the built image. A GPU that was not there "
+        "is `not run`. "
+        "Rebuilt: `envmatrix verify` built the image from nothing again and compared each layer.\n"
+        + (
+            f"\n## On hosts, without a container\n\n{markdown(on_hosts, 'host')}"
+            if on_hosts
+            else ""
+        )
+    )
+
+
+def with_table(text: str, table: str, name: str) -> str:
+    """Return a text with the table put between its markers.
+
+    Raises:
+        InputError: the text does not hold each marker once, in order.
+    """
+    if (
+        text.count(TABLE_BEGIN) != 1
+        or text.count(TABLE_END) != 1
+        or (text.index(TABLE_END) < text.index(TABLE_BEGIN))
+    ):
+        raise InputError(
+            "the two markers of the table must stand there once each, in order",
+            where=name,
+            next_step=f"put in the lines {TABLE_BEGIN} and {TABLE_END}",
+        )
+    head, _, rest = text.partition(TABLE_BEGIN)
+    _, _, tail = rest.partition(TABLE_END)
+    return f"{head}{TABLE_BEGIN}\n{table}{TABLE_END}{tail}"

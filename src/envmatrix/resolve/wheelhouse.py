@@ -1,0 +1,223 @@
+"""The wheelhouse: every wheel is downloaded once, checked by hash, and shared by all cells.
+
+pip downloads the wheels, so the user's indexes, credentials, certificates and proxies count. A
+file whose hash is not the hash in the lock is put aside (quarantine) and downloaded again. No
+build gets such a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from envmatrix.model.causes import SURROUNDINGS, classify
+from envmatrix.model.errors import DiskError, NetworkError, SurroundingsError
+from envmatrix.model.locks import Lock, Wheel
+from envmatrix.resolve.tags import platform_tags
+
+
+class Wheelhouse:
+    """The wheels under a folder, at `wheels/SHA-256/FILE`. `tell` gets what a user should know."""
+
+    def __init__(self, root: Path, tell: Callable[[str], None]) -> None:
+        self.root = root
+        self._tell = tell
+        self._downloading = threading.Lock()
+        # Two locks: the wheels of one build can be checked while others are downloaded.
+        self._checking = threading.Lock()
+        self._sound: set[Path] = set()
+
+    def path(self, wheel: Wheel) -> Path:
+        """Return the place of a wheel, whether the wheel is there or not."""
+        return self.root / "wheels" / wheel.sha256 / wheel.filename
+
+    def missing(self, lock: Lock) -> list[Wheel]:
+        """Return the wheels of a lock that are not here or have another size. No wheel is read."""
+        return [wheel for wheel in lock.wheels if not self._is_here(wheel)]
+
+    def _is_here(self, wheel: Wheel) -> bool:
+        try:
+            size = self.path(wheel).stat().st_size
+        except OSError:
+            return False
+        return wheel.size in (0, size)
+
+    def fetch(self, lock: Lock, *, python: str, glibc: str, arch: str, index: str | None) -> int:
+        """Download the wheels of a lock that are missing or damaged. Return the bytes downloaded.
+
+        Raises:
+            NetworkError: a wheel cannot be downloaded.
+            SurroundingsError: the disk is full, or a file on it cannot be used.
+        """
+        with self._downloading, _using(self.root):
+            self._remove_leftovers()
+            wanted = [wheel for wheel in lock.wheels if not self._is_sound(wheel)]
+            if not wanted:
+                return 0
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.root, prefix="incoming-") as folder:
+                self._download(wanted, Path(folder), _target(python, glibc, arch), index)
+                for wheel in wanted:
+                    self._keep(Path(folder), wheel)
+            return sum(wheel.size for wheel in wanted)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed runs left behind. One run at a time works in this folder."""
+        for folder in self.root.glob("incoming-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _is_sound(self, wheel: Wheel) -> bool:
+        """Return whether a wheel is here and has its SHA-256. Put the file aside where it has not.
+
+        Each file is read once in the life of this object: many cells of a run share wheels.
+        """
+        path = self.path(wheel)
+        with self._checking, _using(path):
+            if path in self._sound:
+                return True
+            if not path.exists():
+                return False
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != wheel.sha256:
+                self._quarantine(wheel, found)
+                return False
+            self._sound.add(path)
+            return True
+
+    def _quarantine(self, wheel: Wheel, found: str) -> None:
+        # The folder is named after the bytes that were found, so no other file is overwritten.
+        place = self.root / "quarantine" / found / wheel.filename
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self.path(wheel).replace(place)
+        self._tell(
+            f"{wheel.filename} was corrupted (its SHA-256 is {found[:12]}…, not "
+            f"{wheel.sha256[:12]}…) and has to be fetched again; "
+            f"the damaged file is in {place.parent}"
+        )
+
+    def _download(
+        self, wheels: Sequence[Wheel], folder: Path, target: Sequence[str], index: str | None
+    ) -> None:
+        wanted = folder / "requirements.txt"
+        wanted.write_text(
+            "".join(
+                f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in wheels
+            ),
+            encoding="utf-8",
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--requirement",
+            str(wanted),
+            "--require-hashes",
+            "--no-deps",
+            # pip obeys upper bounds on Python and would refuse some wheels that uv chose. uv
+            # ignores these bounds, because most of them are guesses.
+            "--ignore-requires-python",
+            "--only-binary",
+            ":all:",
+            "--no-cache-dir",
+            "--disable-pip-version-check",
+            "--progress-bar",
+            "off",
+            "--quiet",
+            "--dest",
+            str(folder),
+            *target,
+        ]
+        # The first attempt goes without the variant's own index: the user's settings may provide
+        # every wheel, and an index that cannot be reached costs minutes of retries.
+        attempts = [command] + ([[*command, "--extra-index-url", index]] if index else [])
+        # pip's temporary files then lie on the disk whose space was checked, and are removed with
+        # the folder.
+        environment = {**os.environ, "TMPDIR": str(folder)}
+        output = ""
+        for attempt in attempts:
+            result = subprocess.run(
+                attempt, env=environment, capture_output=True, text=True, check=False
+            )
+            if result.returncode == 0:
+                return
+            output = result.stderr
+        raise _failure(wheels, output)
+
+    def _keep(self, folder: Path, wheel: Wheel) -> None:
+        arrived = folder / wheel.filename
+        if not arrived.exists():
+            raise NetworkError(
+                f"pip brought no {wheel.filename}",
+                next_step="lock the cell again: the index has changed",
+            )
+        place = self.path(wheel)
+        with _using(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            arrived.replace(place)
+
+    def check(self, lock: Lock) -> None:
+        """Check that every wheel of a lock is here and undamaged, so that a build can take it.
+
+        Raises:
+            SurroundingsError: a wheel is damaged or missing, or the disk fails.
+        """
+        for wheel in lock.wheels:
+            if not self._is_sound(wheel):
+                raise SurroundingsError(
+                    f"{wheel.filename} is not in the wheelhouse, or was damaged there",
+                    where=str(self.path(wheel)),
+                    next_step="run again: it is fetched then",
+                )
+
+
+@contextmanager
+def _using(path: Path) -> Iterator[None]:
+    """Turn an error of the operating system into one that names the file.
+
+    Raises:
+        SurroundingsError: the disk or the permissions failed.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SurroundingsError(
+            f"cannot use {path}: {error.strerror or error}",
+            where=str(path),
+            next_step="check the disk and the permissions, then run again",
+        ) from error
+
+
+def _failure(wheels: Sequence[Wheel], output: str) -> SurroundingsError:
+    """Return the error that tells why pip could not download these wheels."""
+    names = wheels[0].filename + (f" and {len(wheels) - 1} more" if len(wheels) > 1 else "")
+    found = classify(output, SURROUNDINGS)
+    if found and found.kind == "disk-full":
+        return DiskError(
+            f"{names} cannot be downloaded: {found.cause}",
+            next_step="free some disk, then run again",
+        )
+    said = [line for line in output.splitlines() if "ERROR" in line]
+    return NetworkError(
+        f"{names} cannot be downloaded: " + " ".join(said or ["pip said nothing"])[:600],
+        next_step="check the index and the network, then run again",
+    )
+
+
+def _target(python: str, glibc: str, arch: str) -> list[str]:
+    tag = "cp" + python.replace(".", "")
+    arguments = ["--python-version", python, "--implementation", "cp"]
+    for abi in (tag, "abi3", "none"):
+        arguments += ["--abi", abi]
+    for platform in platform_tags(glibc, arch):
+        arguments += ["--platform", platform]
+    return arguments

@@ -1,0 +1,160 @@
+"""The one place that makes evidence: of cells, and of the interpreters of hosts."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from envmatrix import __version__
+from envmatrix.model.cells import Cell, declared
+from envmatrix.model.evidence import (
+    HOST,
+    Axes,
+    BaseImage,
+    CellImage,
+    Evidence,
+    Inputs,
+    LockedWheels,
+    Machine,
+    Observed,
+    ProbeResult,
+    Seconds,
+    Serves,
+    import_observations,
+)
+from envmatrix.model.gpus import generations
+from envmatrix.model.image_names import cell_tag
+from envmatrix.model.locks import Lock
+from envmatrix.model.matrix import Matrix
+from envmatrix.model.verdicts import Judgement
+from envmatrix.probes.judging import judge_cell
+from envmatrix.stages.recipes import Built
+from envmatrix.store.layout import Layout
+from envmatrix.store.rebuilds import Rebuilds
+from envmatrix.store.records import Records
+from envmatrix.store.resolutions import Resolutions
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceMaker:
+    """Makes the evidence of cells from what is known of them and from the results of a run."""
+
+    matrix: Matrix
+    layout: Layout
+    records: Records
+    resolutions: Resolutions
+    rebuilds: Rebuilds
+    inputs_of: Callable[[Cell], Inputs | None]
+
+    def of(
+        self,
+        cell: Cell,
+        judgement: Judgement,
+        *,
+        base: Built | None = None,
+        built: Built | None = None,
+        results: Sequence[ProbeResult] = (),
+        engine: str = "",
+    ) -> Evidence:
+        """Return everything that is known of a cell. `engine` is the version of the engine."""
+        resolution = self.resolutions.of_cell(cell)
+        observed = import_observations(results)
+        layers = built.image.layers if built else ()
+        return Evidence(
+            generated_at=_now(),
+            tool=_tool(),
+            host=machine(engine),
+            id=cell.id,
+            axes=cell.axes,
+            verdict=judgement.verdict,
+            stage=judgement.stage,
+            class_=judgement.kind,
+            cause=judgement.cause,
+            remedy=judgement.remedy,
+            declared=declared(self.matrix, cell),
+            observed=observed,
+            serves=self._serves(cell, observed),
+            lock=_wheels(resolution.lock) if resolution and resolution.lock else None,
+            base=BaseImage(id=cell.base_id, origin=base.origin if base else None),
+            inputs=self.inputs_of(cell),
+            image=CellImage(name=cell_tag(cell), layers=layers, size=built.image.size)
+            if built
+            else None,
+            reproducibility=self.rebuilds.of(layers),
+            seconds=Seconds(
+                base=base.seconds if base else None,
+                build=built.seconds if built else None,
+                probe=_total(results) if results else None,
+            ),
+            probes=tuple(results),
+            log=self._log(cell, judgement.stage),
+        )
+
+    def _serves(self, cell: Cell, observed: Observed) -> Serves | None:
+        """Return what a CUDA build serves; a wheel tells that without a GPU."""
+        accelerator = self.matrix.axes.accelerator[cell.accelerator]
+        if accelerator.cuda is None:
+            return None
+        return Serves(
+            driver=accelerator.driver, generations=tuple(generations(observed.architectures))
+        )
+
+    def _log(self, cell: Cell, stage: str) -> str | None:
+        kind, name = ("base", cell.base_id) if stage == "base" else ("build", cell.id)
+        path = self.records.log_path(kind, name)
+        return self.layout.short(path) if path.exists() else None
+
+
+def host_evidence(framework: str, results: Sequence[ProbeResult]) -> Evidence:
+    """Return the evidence of an interpreter of this machine, for one framework."""
+    observed = import_observations(results)
+    judgement = judge_cell(None, results)
+    axes = Axes(
+        os=observed.codename or "unknown",
+        python=observed.python or "unknown",
+        accelerator=observed.accelerator or "unknown",
+        framework=framework,
+        version=observed.version or "unknown",
+        arch=observed.arch or "unknown",
+    )
+    return Evidence(
+        generated_at=_now(),
+        tool=_tool(),
+        host=machine(),
+        kind=HOST,
+        id=f"{HOST}-{framework}-{axes.version}-py{axes.python}-{axes.os}-{axes.accelerator}",
+        axes=axes,
+        verdict=judgement.verdict,
+        stage=judgement.stage,
+        class_=judgement.kind,
+        cause=judgement.cause,
+        remedy=judgement.remedy,
+        observed=observed,
+        seconds=Seconds(probe=_total(results)),
+        probes=tuple(results),
+    )
+
+
+def machine(engine: str = "") -> Machine:
+    """Return what evidence says of this machine, and of the engine of that version."""
+    return Machine(system=platform.system(), machine=platform.machine(), engine=engine)
+
+
+def _wheels(lock: Lock) -> LockedWheels:
+    return LockedWheels(
+        sha256=lock.sha256, wheels={wheel.name: wheel.version for wheel in lock.wheels}
+    )
+
+
+def _total(results: Sequence[ProbeResult]) -> float:
+    return round(sum(result.seconds for result in results), 1)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _tool() -> str:
+    return f"envmatrix {__version__}"

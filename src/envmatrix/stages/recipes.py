@@ -1,0 +1,104 @@
+"""Recipes: from which files an image is built, on what, and with which wheels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from envmatrix.engine.image import Image
+from envmatrix.model.cells import Cell
+from envmatrix.model.digests import digest
+from envmatrix.model.evidence import Part
+from envmatrix.model.image_names import base_tag, cell_tag, layer_tag, os_tag
+from envmatrix.model.locks import Lock
+from envmatrix.render.dockerfiles import Files
+
+
+class Step(StrEnum):
+    """What a recipe makes. Records, logs and labels carry these names."""
+
+    BASE = "base"
+    LAYER = "layer"
+    CELL = "build"
+
+
+class BuiltRecord(Part):
+    """The record of a built image."""
+
+    id: str
+    layers: tuple[str, ...]
+    size: int
+    seconds: float
+    origin: str
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The image that a step made. `reused` says that an earlier run made it."""
+
+    image: Image
+    seconds: float
+    origin: str
+    reused: bool
+    log: str = ""
+
+    @property
+    def said(self) -> str:
+        """How long it took, in words."""
+        return f"{self.seconds:.0f} s"
+
+    @property
+    def record(self) -> BuiltRecord:
+        """The record of this image."""
+        return BuiltRecord(
+            id=self.image.id,
+            layers=self.image.layers,
+            size=self.image.size,
+            seconds=self.seconds,
+            origin=self.origin,
+            log=self.log,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How an image is made. No other image of this step has the same `name`."""
+
+    step: Step
+    name: str
+    cell: Cell
+    files: Files
+    below: Built
+    lock: Lock
+
+    @property
+    def key(self) -> str:
+        """The hash of everything that goes into the image."""
+        return recipe_key(self.files, self.below)
+
+    @property
+    def tag(self) -> str:
+        """The name that the image gets."""
+        match self.step:
+            case Step.BASE:
+                return base_tag(self.cell)
+            case Step.LAYER:
+                return layer_tag(self.name)
+            case Step.CELL:
+                return cell_tag(self.cell)
+
+    @property
+    def below_tag(self) -> str:
+        """The name of the image that this one stands on."""
+        return os_tag(self.cell) if self.step is Step.BASE else base_tag(self.cell)
+
+    @property
+    def argument(self) -> str:
+        """The build argument that names the image below."""
+        return "OS_IMAGE" if self.step is Step.BASE else "BASE"
+
+
+def recipe_key(files: Files, below: Built) -> str:
+    """Return the hash of the files of a folder and of the layers that it is built on."""
+    return digest(dict(files), list(below.image.layers))

@@ -1,0 +1,138 @@
+"""A run: the stages in order, for many cells at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from envmatrix.model.cells import Cell, declared
+from envmatrix.model.evidence import Evidence
+from envmatrix.model.verdicts import LOCKED, Judgement, Verdict, excluded_by_rule
+from envmatrix.probes.judging import judge_cell
+from envmatrix.stages.build import Builder, Building
+from envmatrix.stages.disk import check_disk
+from envmatrix.stages.evidence import EvidenceMaker
+from envmatrix.stages.graph import run_graph
+from envmatrix.stages.lock import Found, Locked, Locking
+from envmatrix.stages.options import Options
+from envmatrix.stages.probe import Probed, Probing
+from envmatrix.stages.progress import Progress
+from envmatrix.stages.recipes import Built
+from envmatrix.stages.work import Kind, Result, Worker, items_of
+from envmatrix.store.book import Book
+from envmatrix.store.knowledge import Knowledge
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The result of a run: the evidence of each cell, and how much had to be done for it."""
+
+    cells: Sequence[Evidence]
+    built: int = 0
+    probed: int = 0
+    failed: int = 0
+
+    @property
+    def said(self) -> str:
+        """What was done, in a sentence."""
+        if not self.built and not self.probed and not self.failed:
+            return "nothing built, nothing probed: no input has changed"
+        images, probes = ("s" if number != 1 else "" for number in (self.built, self.probed))
+        return f"{self.built} image{images} built, {self.probed} probe{probes} run"
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs cells: locks, builds and probes them, and keeps their evidence."""
+
+    locking: Locking
+    building: Building
+    probing: Probing
+    maker: EvidenceMaker
+    knowledge: Knowledge
+    book: Book
+
+    def run(self, cells: Sequence[Cell], options: Options, progress: Progress) -> Run:
+        """Lock, build and probe cells. Their evidence is kept, and comes in their order.
+
+        Raises:
+            EnvmatrixError: the surroundings fail before any cell can be judged.
+        """
+        self.probing.probes.all  # noqa: B018  (a bad header ends the run before anything is built)
+        resolutions = self.locking.lock(cells, progress, jobs=options.jobs)
+        ahead = list(self.locking.locked(cells, resolutions))
+        evidence = self._current(ahead) if options.prune and not options.fresh else {}
+        ahead = [one for one in ahead if one.cell.id not in evidence]
+        found = Run(())
+        if ahead:
+            new, found = self._work(ahead, options, progress)
+            evidence |= new
+        for cell in cells:
+            if cell.id not in evidence:
+                evidence[cell.id] = self._unbuilt(cell, resolutions)
+            # Results of probes are worth more than the news that the image was built.
+            if options.probing or not self.knowledge.current(cell):
+                self.book.keep(evidence[cell.id])
+        return replace(found, cells=[evidence[cell.id] for cell in cells])
+
+    def _current(self, cells: Iterable[Locked]) -> dict[str, Evidence]:
+        """Return the evidence of cells that were run and whose inputs are the same, by cell id."""
+        found = {one.cell.id: self.knowledge.current(one.cell) for one in cells}
+        return {
+            cell_id: evidence
+            for cell_id, evidence in found.items()
+            if evidence and evidence.verdict in (Verdict.WORKS, Verdict.BROKEN)
+        }
+
+    def _work(
+        self, cells: Sequence[Locked], options: Options, progress: Progress
+    ) -> tuple[dict[str, Evidence], Run]:
+        with self.building.open(options, progress) as builder:
+            unbuilt = [one for one in cells if not builder.is_built(one.cell, one.lock)]
+            check_disk(builder, unbuilt, options)
+            items = items_of(cells, unbuilt, self.building.sharing, options)
+            ahead = Counter(item.kind for item in items)
+            for stage in Kind:
+                if ahead[stage] and stage is not Kind.DROP:
+                    progress.expect(stage, ahead[stage])
+            by_id = {one.cell.id: one for one in cells}
+            worker = Worker(by_id, builder, self.probing, options, progress)
+            results = run_graph(items, options.lanes, worker.do, builder.engine.cancelled.set)
+            evidence = {one.cell.id: self._evidence(one.cell, results, builder) for one in cells}
+        done = results.values()
+        return evidence, Run(
+            (),
+            built=sum(isinstance(result, Built) and not result.reused for result in done),
+            probed=sum(result.ran for result in done if isinstance(result, Probed)),
+            failed=sum(isinstance(result, Judgement) for result in done),
+        )
+
+    def _evidence(self, cell: Cell, results: Mapping[str, Result], builder: Builder) -> Evidence:
+        base = results[f"{Kind.BASE}:{cell.base_id}"]
+        built = results[f"{Kind.BUILD}:{cell.id}"]
+        probed = results.get(f"{Kind.PROBE}:{cell.id}")
+        if isinstance(built, Judgement):
+            judgement = built
+        elif isinstance(probed, Probed):
+            judgement = judge_cell(declared(self.building.matrix, cell), probed.results)
+        elif isinstance(probed, Judgement):
+            judgement = probed
+        else:
+            judgement = Judgement(
+                Verdict.UNKNOWN, "build", "not-attempted", "it was built, and not probed", "run it"
+            )
+        return self.maker.of(
+            cell,
+            judgement,
+            base=base if isinstance(base, Built) else None,
+            built=built if isinstance(built, Built) else None,
+            results=probed.results if isinstance(probed, Probed) else (),
+            engine=builder.engine.version,
+        )
+
+    def _unbuilt(self, cell: Cell, resolutions: Found) -> Evidence:
+        if cell.excluded:
+            return self.maker.of(cell, excluded_by_rule(cell.excluded))
+        problem = self.locking.resolutions.problem(cell)
+        return self.maker.of(cell, resolutions[problem.key].judgement or LOCKED)

@@ -1,0 +1,233 @@
+"""The work of a run: which items there are, and the one function that does an item."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+from envmatrix.engine.process import Cancelled
+from envmatrix.model.digests import digest
+from envmatrix.model.errors import EnvmatrixError
+from envmatrix.model.verdicts import Judgement, Verdict
+from envmatrix.render.sharing import Beginning, Sharing
+from envmatrix.stages.build import Builder
+from envmatrix.stages.graph import Item
+from envmatrix.stages.lock import Locked
+from envmatrix.stages.options import DOWNLOAD, ENGINE, Options
+from envmatrix.stages.probe import Probed, Probing
+from envmatrix.stages.progress import Progress
+from envmatrix.stages.recipes import Built
+
+
+class Kind(StrEnum):
+    """The kinds of items of a run, in the order in which a cell goes through them."""
+
+    BASE = "base"
+    FETCH = "fetch"
+    LAYER = "layer"
+    BUILD = "build"
+    PROBE = "probe"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The bytes that the wheels of a lock took from the network."""
+
+    size: int
+
+    @property
+    def reused(self) -> bool:
+        """Whether every wheel was here."""
+        return self.size == 0
+
+    @property
+    def said(self) -> str:
+        """How much came, in words."""
+        return f"{self.size / 1e6:.0f} MB"
+
+
+Result = Built | Fetched | Probed | Judgement | None
+"""The result of an item. A judgement says why there is no other result."""
+
+
+class _Said(Protocol):
+    @property
+    def reused(self) -> bool: ...
+    @property
+    def said(self) -> str: ...
+
+
+Done = TypeVar("Done", bound=_Said)
+
+
+# --- which items there are -------------------------------------------------------------------
+
+
+def items_of(
+    cells: Sequence[Locked], unbuilt: Sequence[Locked], sharing: Sharing, options: Options
+) -> list[Item]:
+    """Return the items of a run over `cells`. The cells in `unbuilt` have no image yet.
+
+    The cell with the most bytes comes first: the others would wait for it if it started last.
+    """
+    shared = frozenset() if options.fresh else _shared(unbuilt, sharing)
+    items: dict[str, Item] = {}
+    for one in sorted(cells, key=lambda one: -one.lock.size):
+        for item in _items(one, shared, sharing, probing=options.probing):
+            items.setdefault(item.key, item)
+    return [*_drops(items.values()), *items.values()]
+
+
+def _shared(unbuilt: Sequence[Locked], sharing: Sharing) -> frozenset[Beginning]:
+    """Return the first steps that at least two of the cells to build have in common."""
+    counts = Counter(
+        beginning for one in unbuilt for beginning in sharing.beginnings(one.cell, one.lock)
+    )
+    return frozenset(beginning for beginning, count in counts.items() if count > 1)
+
+
+def _items(
+    one: Locked, shared: frozenset[Beginning], sharing: Sharing, *, probing: bool
+) -> Iterator[Item]:
+    cell = one.cell
+    base = Item(Kind.BASE, cell.base_id, cell.id, ENGINE)
+    fetch = Item(Kind.FETCH, cell.id, cell.id, DOWNLOAD)
+    yield base
+    yield fetch
+    below: tuple[str, ...] = (base.key, fetch.key)
+    for beginning in sharing.beginnings(cell, one.lock):
+        if beginning in shared:
+            place, steps = beginning
+            name = digest(place, [wheel.sha256 for step in steps for wheel in step])
+            layer = Item(Kind.LAYER, name, cell.id, ENGINE, below, len(steps))
+            yield layer
+            below = (base.key, fetch.key, layer.key)
+    build = Item(Kind.BUILD, cell.id, cell.id, ENGINE, below)
+    yield build
+    if probing:
+        yield Item(Kind.PROBE, cell.id, cell.id, ENGINE, (build.key,))
+
+
+def _drops(items: Collection[Item]) -> Iterator[Item]:
+    """Yield the items that drop a layer after everything that stands on it is done."""
+    for layer in items:
+        if layer.kind == Kind.LAYER:
+            above = [item for item in items if layer.key in item.inputs]
+            builds = {item.key for item in above}
+            probes = [
+                item
+                for item in items
+                if builds.intersection(item.inputs) and item.kind == Kind.PROBE
+            ]
+            inputs = (*layer.inputs, layer.key, *(item.key for item in (*above, *probes)))
+            yield replace(layer, kind=Kind.DROP, inputs=inputs)
+
+
+# --- doing one -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Does the items of a run, with one engine. `cells` are those of the run, by id."""
+
+    cells: Mapping[str, Locked]
+    builder: Builder
+    probing: Probing
+    options: Options
+    progress: Progress
+
+    def do(self, item: Item, results: Mapping[str, Result]) -> Result:
+        """Do an item, from the results of its inputs.
+
+        A failure of the surroundings becomes a judgement that says nothing about the cell.
+        """
+        one = self.cells[item.cell_id]
+        inputs = [results[key] for key in item.inputs]
+        match Kind(item.kind):
+            case Kind.BASE:
+                return self._told(item.kind, item.subject, lambda: self.builder.base(one.cell))
+            case Kind.FETCH:
+                return self._told(item.kind, item.subject, lambda: self._fetch(one))
+            case Kind.LAYER:
+                return self._layer(item, one, inputs)
+            case Kind.BUILD:
+                return self._build(item, one, inputs)
+            case Kind.PROBE:
+                return self._probe(item, one, inputs)
+            case Kind.DROP:
+                self._drop(item, one, inputs)
+                return None
+
+    def _fetch(self, one: Locked) -> Fetched:
+        return Fetched(self.builder.fetch(one.cell, one.lock))
+
+    def _layer(self, item: Item, one: Locked, inputs: Sequence[Result]) -> Built | None:
+        """Build a layer that several cells begin with. If it fails, each of the cells says why."""
+        base, fetched, *_ = inputs
+        if not isinstance(base, Built) or isinstance(fetched, Judgement):
+            return None
+        steps = self.builder.building.sharing.steps(one.cell, one.lock)[: item.steps]
+        more = sum(map(len, steps)) - 1
+        name = steps[-1][0].name + (f" and {more} more" if more else "")
+        built = self._told(
+            item.kind,
+            name,
+            lambda: self.builder.layer(one.cell, one.lock, base, item.steps),
+        )
+        return built if isinstance(built, Built) else None
+
+    def _drop(self, item: Item, one: Locked, inputs: Sequence[Result]) -> None:
+        base = inputs[0]
+        if isinstance(base, Built):
+            self.builder.drop_layer(one.cell, one.lock, base, item.steps)
+
+    def _build(self, item: Item, one: Locked, inputs: Sequence[Result]) -> Built | Judgement:
+        base, fetched, *_ = inputs
+        for earlier in (base, fetched):
+            if isinstance(earlier, Judgement):
+                self.progress.finished(item.kind, item.subject, earlier.kind, reused=False)
+                return earlier
+        assert isinstance(base, Built)  # noqa: S101  (for the type checker: nothing else is left)
+        return self._told(
+            item.kind, item.subject, lambda: self.builder.cell(one.cell, one.lock, base)
+        )
+
+    def _probe(self, item: Item, one: Locked, inputs: Sequence[Result]) -> Probed | Judgement:
+        built = inputs[0]
+        if isinstance(built, Judgement):
+            self.progress.finished(item.kind, item.subject, "not run", reused=False)
+            return built
+        assert isinstance(built, Built)  # noqa: S101  (for the type checker: nothing else is left)
+        engine = self.builder.engine
+        probed = self._told(
+            item.kind,
+            item.subject,
+            lambda: self.probing.run(one.cell, built, engine, fresh=self.options.fresh),
+        )
+        if self.options.prune and not built.reused:
+            engine.images.remove(built.image.id)
+        return probed
+
+    def _told(
+        self, stage: str, subject: str, work: Callable[[], Done | Judgement]
+    ) -> Done | Judgement:
+        self.progress.started(stage, subject)
+        result = _caught(stage, work)
+        if isinstance(result, Judgement):
+            self.progress.finished(stage, subject, result.kind, reused=False)
+        else:
+            self.progress.finished(stage, subject, result.said, reused=result.reused)
+        return result
+
+
+def _caught(stage: str, work: Callable[[], Done | Judgement]) -> Done | Judgement:
+    try:
+        return work()
+    except Cancelled:
+        raise KeyboardInterrupt from None
+    except EnvmatrixError as error:
+        return Judgement(Verdict.UNKNOWN, stage, error.kind, error.what[:400], error.next_step)

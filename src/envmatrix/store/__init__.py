@@ -1,0 +1,1 @@
+"""What lies on disk: layout, records, committed resolutions, and the book of evidence."""

@@ -1,0 +1,95 @@
+"""Where things lie: the matrix file, and the folders beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from envmatrix.model.errors import InputError
+
+STATE = ".envmatrix"
+LOCK_NAME = "requirements.lock"
+_PACKAGE = Path(__file__).parents[1]
+_PACKAGE_DATA = _PACKAGE / "_data"
+_CHECKOUT = _PACKAGE.parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of a project, from the path of its matrix file. Nothing is read or made here."""
+
+    matrix: Path
+
+    @property
+    def root(self) -> Path:
+        """The folder of the matrix file. Everything else lies beneath it."""
+        return self.matrix.parent
+
+    @property
+    def images(self) -> Path:
+        """The rendered folders, which are committed."""
+        return self.root / "images"
+
+    @property
+    def resolved(self) -> Path:
+        """The committed file of what the resolver said of every cell."""
+        return self.images / "resolved.json"
+
+    @property
+    def reports(self) -> Path:
+        """The published evidence, which is committed."""
+        return self.root / "reports"
+
+    @property
+    def state(self) -> Path:
+        """What this machine has done. Git ignores it."""
+        return self.root / STATE
+
+    @property
+    def wheelhouse(self) -> Path:
+        """The downloaded wheels."""
+        return self.state / "wheelhouse"
+
+    @property
+    def report(self) -> Path:
+        """The report of the last run on this machine."""
+        return self.state / "report"
+
+    def lock(self, folder: str) -> Path:
+        """Return where the committed lock of a folder under `images` lies."""
+        return self.images / folder / LOCK_NAME
+
+    def packages(self, os: str) -> Path:
+        """Return where the published list of the packages of an operating system lies."""
+        return self.reports / "packages" / f"{os}.txt"
+
+    def templates(self) -> Path:
+        """Return the folder of templates: the project's own, or else those of envmatrix.
+
+        Raises:
+            InputError: there is none.
+        """
+        return self._data("templates", "templates")
+
+    def probes(self) -> Path:
+        """Return the folder of probes: the project's own, or else those of envmatrix.
+
+        Raises:
+            InputError: there is none.
+        """
+        return self._data("scripts/probes", "probes")
+
+    def _data(self, in_checkout: str, in_package: str) -> Path:
+        places = (self.root / in_checkout, _CHECKOUT / in_checkout, _PACKAGE_DATA / in_package)
+        for folder in places:
+            if folder.is_dir():
+                return folder
+        raise InputError(
+            f"there is no folder {in_checkout}",
+            where=str(self.root),
+            next_step="run in a checkout of the project, or reinstall envmatrix",
+        )
+
+    def short(self, path: Path) -> str:
+        """Return a path as a person reads it: relative to the project where it lies in there."""
+        return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)

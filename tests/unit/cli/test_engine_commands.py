@@ -1,0 +1,207 @@
+"""Commands that need an engine: build, probe, run, verify."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from fake_engine import Exit, FakeEngine, PullRefused, StepFails, UnstableLayer
+from shown import Commands
+from small_project import (
+    EXCLUDED,
+    GOOD,
+    IMPORT_PROBE,
+    NEWER,
+    OLD,
+    Folder,
+)
+
+# --- build, probe, run -----------------------------------------------------------------------
+
+
+def test_run(project: Folder, command: Commands, fake: FakeEngine) -> None:
+    """A run prints the table, what was done and where the evidence is; progress goes to stderr."""
+    code, out, err = command(project, "run", "--jobs", "1")
+    assert code == 0
+    assert "2 cells: 2 works\n3 images built, 4 probes run\n" in out
+    assert out.endswith("evidence: .envmatrix/report/ (report.json, table.md, cells/)\n")
+    assert f"build 2/2  {GOOD}: " in err
+    assert (project.root / ".envmatrix/report/table.md").exists()
+    code, out, err = command(project, "run")
+    assert (code, err) == (0, "")
+    assert "nothing built, nothing probed: no input has changed\n" in out
+
+
+def test_run_as_json(project: Folder, command: Commands) -> None:
+    """The JSON of a run is the report that it wrote."""
+    found = command(project, "run", GOOD, EXCLUDED, "--json").document()
+    verdicts = {cell["id"]: cell["verdict"] for cell in found["cells"]}
+    assert verdicts == {GOOD: "works", EXCLUDED: "impossible"}
+    assert (found["schema"], found["summary"]["works"]) == (2, 1)
+    written = json.loads(project.read(".envmatrix/report/report.json"))
+    assert written["cells"] == found["cells"]
+
+
+def test_run_of_a_broken_cell(project: Folder, command: Commands, fake: FakeEngine) -> None:
+    """A broken cell ends with 1, and its cause, remedy and log are told."""
+    fake.fail(StepFails("jinja2===3.1.6", output="ModuleNotFoundError: No module named 'six'\n"))
+    code, out, _ = command(project, "run", GOOD, OLD)
+    assert code == 1
+    assert f"{GOOD}: broken at build (module-missing)\n" in out
+    assert "  cause:  the module six is not installed\n" in out
+    assert "  remedy: " in out
+    assert f"  log:    .envmatrix/logs/build/{GOOD}.log\n" in out
+    assert "1 works, 1 broken" in out
+
+
+def test_run_of_a_cell_that_stays_unknown(
+    project: Folder, command: Commands, fake: FakeEngine
+) -> None:
+    """A cell that stays unknown ends with 3; a broken one beside it decides."""
+    fake.fail(PullRefused(403), times=None)
+    code, out, _ = command(project, "run", NEWER, "--base", "pull")
+    assert code == 3
+    assert "base: blocked: debian:13-slim cannot be pulled" in out
+    fake.heal()
+    fake.on_run = lambda _: Exit(1, stderr="AssertionError: no\n")
+    fake.fail(PullRefused(403, reference="debian:13*"), times=None)
+    assert command(project, "run", GOOD, NEWER)[0] == 1
+
+
+@pytest.mark.parametrize("name", ["build", "probe", "run", "verify"])
+def test_without_an_engine(offline: Folder, command: Commands, name: str) -> None:
+    """Commands that need an engine end with 3, and tell what to do."""
+    assert command(offline, name, GOOD).is_refusal(3, "no Docker engine answers", "DOCKER_HOST")
+
+
+@pytest.mark.parametrize("name", ["build", "run", "verify"])
+def test_an_origin_that_does_not_exist_is_an_error(
+    offline: Folder, command: Commands, name: str
+) -> None:
+    """The origin of bases is one of three words."""
+    shown = command(offline, name, GOOD, "--base", "steal")
+    assert shown.is_refusal(2, "--base steal is not known", "auto, pull or bootstrap")
+
+
+@pytest.mark.parametrize("name", ["lock", "build", "probe", "run", "verify"])
+def test_a_number_of_jobs_that_makes_no_sense_is_refused(
+    offline: Folder, command: Commands, name: str
+) -> None:
+    """There are at least one and at most 64 jobs."""
+    code, _, err = command(offline, name, GOOD, "--jobs", "0")
+    assert code == 2
+    assert "--jobs" in err
+
+
+@pytest.mark.parametrize("name", ["lock", "build", "probe", "run", "verify"])
+def test_two_commands_do_not_work_in_one_state(
+    project: Folder, command: Commands, name: str
+) -> None:
+    """While another envmatrix is at work here, a command that writes ends with 3."""
+    with project.workspace().records.exclusive():
+        assert command(project, name, GOOD).is_refusal(3, "another envmatrix is at work here")
+        assert command(project, "plan")[0] == 0
+
+
+def test_build(project: Folder, command: Commands, fake: FakeEngine) -> None:
+    """A build makes the images, probes nothing, and ends with 0 though the cells are unknown."""
+    code, out, _ = command(project, "build", GOOD)
+    assert code == 0
+    assert "it was built, and not probed" in out
+    assert out.endswith("2 images built, 0 probes run\n")
+    assert fake.runs == []
+    found = command(project, "build", GOOD, "--json").document()
+    assert found["cells"][0]["image"]["name"] == f"envmatrix/cell:{GOOD}"
+
+
+def test_build_that_fails(project: Folder, command: Commands, fake: FakeEngine) -> None:
+    """A build that is broken ends with 1, and one without an image for another reason with 3."""
+    fake.fail(StepFails("jinja2===3.1.6", output="no\n"))
+    assert command(project, "build", GOOD)[0] == 1
+    fake.fail(PullRefused(500), times=None)
+    assert command(project, "build", NEWER)[0] == 3
+
+
+def test_probe(project: Folder, command: Commands, fake: FakeEngine) -> None:
+    """Probing builds what is not built, and runs the probes."""
+    code, out, _ = command(project, "probe", GOOD)
+    assert code == 0
+    assert "1 cell: 1 works" in out
+    assert len(fake.runs) == 2
+    assert command(project, "probe", GOOD, "--fresh")[0] == 0
+    assert len(fake.runs) == 4
+
+
+def test_probe_of_a_host(offline: Folder, command: Commands) -> None:
+    """The interpreter of this machine is probed without a container, and its evidence is kept."""
+    offline.write("scripts/probes/jinja2_render.py", IMPORT_PROBE.replace("-import", "-again"))
+    code, out, _ = command(offline, "probe", "--host")
+    assert code == 0
+    assert "works" in out
+    path = out.splitlines()[-1].removeprefix("evidence: ")
+    assert path.startswith(".envmatrix/host/host-jinja2-")
+    assert (offline.root / path).exists()
+    found = command(offline, "probe", "--host", "--json").document()
+    assert [one["kind"] for one in found["on_hosts"]] == ["host"]
+
+
+def test_probe_of_a_host_that_has_nothing(
+    offline: Folder, command: Commands, tmp_path: Path
+) -> None:
+    """A Python without any of the frameworks ends with 3, and one that cannot start with 2."""
+    bare = tmp_path / "bare"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
+    bare.chmod(0o755)
+    assert command(offline, "probe", "--host", "--python", str(bare)).is_refusal(
+        3,
+        "none of the frameworks is installed",
+        str(bare),
+    )
+    assert command(offline, "probe", "--host", "--python", "/no/python").is_refusal(
+        2,
+        "/no/python cannot be started",
+    )
+
+
+@pytest.mark.parametrize("more", [[GOOD], ["--profile", "quick"]])
+def test_probe_of_a_host_takes_no_cells(
+    offline: Folder, command: Commands, more: list[str]
+) -> None:
+    """A host is no cell, so cells beside it are an error."""
+    assert command(offline, "probe", "--host", *more).is_refusal(
+        2, "leave SELECT and --profile out"
+    )
+
+
+# --- verify ----------------------------------------------------------------------------------
+
+
+def test_verify(project: Folder, command: Commands, fake: FakeEngine) -> None:
+    """A cell that comes out the same is proven, and ends with 0."""
+    code, out, err = command(project, "verify", GOOD)
+    assert code == 0
+    assert out.startswith(f"proven      {GOOD}  ")
+    assert "verify 3/3" in err
+    found = command(project, "verify", GOOD, "--json").document()
+    assert found["cells"][0]["reproducibility"]["status"] == "proven"
+
+
+def test_verify_of_what_differs(project: Folder, command: Commands, fake: FakeEngine) -> None:
+    """A cell that differs ends with 1, and tells the path and the cause."""
+    fake.fail(UnstableLayer("jinja2==="), times=None)
+    code, out, _ = command(project, "verify", GOOD)
+    assert code == 1
+    assert "  /unstable: content " in out
+
+
+def test_verify_of_what_cannot_be_built(
+    project: Folder, command: Commands, fake: FakeEngine
+) -> None:
+    """A cell that cannot be checked ends with 3, and says why there is no image."""
+    fake.fail(PullRefused(403), times=None)
+    code, out, _ = command(project, "verify", NEWER, "--base", "pull")
+    assert code == 3
+    assert out.startswith(f"not checked {NEWER}  0 layers\n")
+    assert "  there is no image: debian:13-slim cannot be pulled" in out

@@ -1,0 +1,210 @@
+"""The program itself, and the commands that only read: exit codes, output, errors."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from shown import Commands
+from small_project import (
+    EXCLUDED,
+    GOOD,
+    IMPORT_PROBE,
+    IMPOSSIBLE,
+    MATRIX,
+    OLD,
+    Folder,
+)
+
+from envmatrix import __version__
+
+# --- the program -----------------------------------------------------------------------------
+
+
+def test_the_version_is_printed(offline: Folder, command: Commands) -> None:
+    """The version is one line on stdout, and no matrix is needed for it."""
+    (offline.root / "matrix.yaml").unlink()
+    assert (0, f"envmatrix {__version__}\n", "") == command(offline, "--version")
+
+
+def test_help_names_every_command(offline: Folder, command: Commands) -> None:
+    """The help tells what each command is for."""
+    code, out, _ = command(offline, "--help")
+    assert code == 0
+    commands = "plan lock render build probe run report verify explain probes shell schema"
+    assert [name for name in commands.split() if f"  {name} " not in out] == []
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["plan", "--nonsense"], ["explain"]])
+def test_a_command_line_that_is_wrong_is_refused(
+    offline: Folder, command: Commands, arguments: list[str]
+) -> None:
+    """A command or option that does not exist, or an argument that lacks, ends with 2."""
+    code, out, err = command(offline, *arguments)
+    assert (code, out) == (2, "")
+    assert "Usage:" in err
+
+
+def test_a_matrix_that_is_not_there_is_an_error(offline: Folder, command: Commands) -> None:
+    """A matrix file that cannot be read is told with its path and what to do."""
+    shown = command(offline, "--matrix", "no.yaml", "plan")
+    assert shown.is_refusal(2, "no.yaml")
+
+
+def test_a_matrix_that_is_wrong_is_an_error(offline: Folder, command: Commands) -> None:
+    """A mistake in the matrix is told with its line, and nothing else is done."""
+    offline.write("matrix.yaml", MATRIX.replace("accelerator:", "akzelerator:", 1))
+    assert command(offline, "plan").is_refusal(2, "matrix.yaml", "akzelerator")
+
+
+@pytest.mark.parametrize(
+    "name", ["plan", "lock", "render", "build", "probe", "run", "report", "verify"]
+)
+def test_a_profile_without_cells_is_an_error(offline: Folder, command: Commands, name: str) -> None:
+    """A profile that matches no cell is told, so that nobody takes it for a run that went well."""
+    offline.write("matrix.yaml", MATRIX + '  none: [{version: "9.9.9", accelerator: cu130}]\n')
+    shown = command(offline, name, "--profile", "none")
+    assert shown.is_refusal(2, "the profile none matches no cell", "matrix.yaml")
+
+
+@pytest.mark.parametrize("arguments", [["plan", "--json"], ["schema", "evidence"]])
+def test_a_reader_that_leaves_early_ends_the_program_quietly(
+    offline: Folder, arguments: list[str]
+) -> None:
+    """A pipe that is closed, as head closes it, is no error."""
+    with offline.start(*arguments) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.wait(timeout=60), process.stderr.read()) == (0, "")
+
+
+# --- plan, explain, probes, schema -----------------------------------------------------------
+
+
+def test_plan(offline: Folder, command: Commands) -> None:
+    """A plan lists the cells of the profile, or those that are selected, and what is known."""
+    code, out, err = command(offline, "plan")
+    assert (code, err) == (0, "")
+    assert [GOOD in line for line in out.splitlines()] == [False, True, False]
+    assert out.endswith("2 cells: 2 unknown\n")
+    _, out, _ = command(offline, "plan", "version=3.1.6", "os=debian12", "accelerator=cpu")
+    assert OLD not in out
+
+
+def test_plan_as_json(offline: Folder, command: Commands) -> None:
+    """The plan as JSON has the id, the axes and the judgement of each cell."""
+    found = command(offline, "plan", IMPOSSIBLE, EXCLUDED, "--json").document()
+    assert found["schema"] == 1
+    by_id = {cell["id"]: cell for cell in found["cells"]}
+    assert {IMPOSSIBLE, EXCLUDED} == set(by_id)
+    assert (by_id[IMPOSSIBLE]["verdict"], by_id[IMPOSSIBLE]["stage"]) == ("impossible", "lock")
+    assert by_id[EXCLUDED]["cause"] == "nobody asked for it"
+    assert by_id[EXCLUDED]["axes"]["os"] == "debian13"
+
+
+def test_plan_of_layers(
+    offline: Folder, command: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan of layers tells the groups that cells share, and the steps of each cell."""
+    monkeypatch.setattr("envmatrix.render.sharing.HEAVY", 1)
+    assert command(offline, "lock", "--profile", "published")[0] == 0
+    _, out, _ = command(offline, "plan", "--layers")
+    assert "shared by 2 cells" in out
+    assert f"  {GOOD}: " in out
+    found = command(offline, "plan", "--layers", "--json").document()
+    (base,) = found["bases"]
+    assert {GOOD, OLD} == {cell["id"] for cell in base["cells"]}
+    assert base["groups"][0]["wheels"] == ["markupsafe", "pip"]
+    assert base["cells"][0]["steps"][1]["wheels"] == ["jinja2"]
+
+
+def test_plan_of_layers_leaves_out_what_has_no_lock(offline: Folder, command: Commands) -> None:
+    """A base whose cells have no lock is not told."""
+    found = command(offline, "plan", "--layers", IMPOSSIBLE, "--json").document()
+    assert found == {"schema": 1, "bases": []}
+
+
+@pytest.mark.parametrize("name", ["plan", "lock", "render", "build", "probe", "run", "verify"])
+def test_a_selector_that_matches_nothing_is_an_error(
+    offline: Folder, command: Commands, name: str
+) -> None:
+    """Every command that takes selectors tells which one matches nothing, and a near one."""
+    assert command(offline, name, GOOD.replace("3.1.6", "3.1.7")).is_refusal(2, "3.1.7", GOOD)
+
+
+@pytest.mark.parametrize("name", ["plan", "lock", "render", "build", "probe", "run", "verify"])
+def test_a_profile_that_does_not_exist_is_an_error(
+    offline: Folder, command: Commands, name: str
+) -> None:
+    """Every command that takes a profile tells the near ones."""
+    assert command(offline, name, "--profile", "quik").is_refusal(2, 'no profile "quik"', "quick")
+
+
+def test_explain(offline: Folder, command: Commands) -> None:
+    """The story of a cell begins with its verdict."""
+    code, out, err = command(offline, "explain", IMPOSSIBLE)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{IMPOSSIBLE}: impossible\n")
+    assert "  class:   no-such-version\n" in out
+    found = command(offline, "explain", IMPOSSIBLE, "--json").document()
+    assert (found["id"], found["class"], found["schema"]) == (IMPOSSIBLE, "no-such-version", 2)
+
+
+def test_explain_is_about_one_cell(offline: Folder, command: Commands) -> None:
+    """A selector of several cells, or of none, is an error that shows an id."""
+    assert command(offline, "explain", "jinja2-3.1.6-*").is_refusal(
+        2, "matches", "give one cell id", GOOD
+    )
+    assert command(offline, "explain", "jinja2").is_refusal(2, "jinja2", '"*jinja2*"')
+
+
+def test_probes(offline: Folder, command: Commands) -> None:
+    """Each probe is listed with what it proves, whether it is required, and its limit."""
+    code, out, err = command(offline, "probes")
+    assert (code, err) == (0, "")
+    assert "jinja2-import" in out
+    assert "A template is rendered." in out
+    found = command(offline, "probes", "--json").document()
+    assert found["probes"][0] == {
+        "name": "jinja2-import",
+        "framework": "jinja2",
+        "proves": "Jinja imports and says its version.",
+        "required": True,
+        "timeout": 30,
+        "needs": "",
+    }
+
+
+def test_probes_of_the_users_own(offline: Folder, command: Commands) -> None:
+    """Further folders of probes are read beside those of the project."""
+    probe = IMPORT_PROBE.replace("jinja2-import", "jinja2-mine").replace("= true", "= false")
+    offline.write("mine/probe.py", probe)
+    _, out, _ = command(offline, "--probes", "mine", "probes")
+    line = next(line for line in out.splitlines() if line.startswith("jinja2-mine"))
+    assert " no " in line
+
+
+def test_probes_that_are_wrong_are_an_error(offline: Folder, command: Commands) -> None:
+    """A folder that is not there, and a file without a header, are told by their paths."""
+    assert command(offline, "--probes", "nowhere", "probes").is_refusal(2, "nowhere")
+    offline.write("scripts/probes/bad.py", "print()\n")
+    assert command(offline, "probes").is_refusal(2, "bad.py", "no header")
+
+
+@pytest.mark.parametrize(("name", "title"), [("matrix", "Matrix"), ("evidence", "Evidence")])
+def test_schema(offline: Folder, command: Commands, name: str, title: str) -> None:
+    """The schema of a file is a JSON Schema, and that of the matrix is the default."""
+    code, out, _ = command(offline, "schema", name)
+    assert code == 0
+    assert title.lower() in json.loads(out)["title"].lower()
+    if name == "matrix":
+        assert out == command(offline, "schema")[1]
+
+
+def test_schema_of_something_else_is_an_error(offline: Folder, command: Commands) -> None:
+    """A schema that does not exist is told with the names that do."""
+    assert command(offline, "schema", "lock").is_refusal(
+        2, "there is no schema of 'lock'", "evidence"
+    )
+    assert command(offline, "schema", "matrix", "evidence")[0] == 2

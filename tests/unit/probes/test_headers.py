@@ -1,0 +1,258 @@
+"""The headers of probes: what each says, and every way in which one can be wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from envmatrix.model.cells import Cell, expand
+from envmatrix.model.errors import InputError
+from envmatrix.model.matrix import Matrix
+from envmatrix.probes.headers import Probe, Probes, load_probes, parse_probe
+
+HEADER = """\
+# /// probe
+# name = "torch-matmul"
+# framework = "torch"
+# proves = "A product is right."
+# required = true
+# timeout = 60
+# ///
+"""
+PATH = Path("probes") / "torch_matmul.py"
+
+
+def header(name: str, **changes: str) -> str:
+    """Return a header with this name; `changes` are fields in the words of TOML."""
+    fields = {
+        "name": f'"{name}"',
+        "framework": f'"{name.partition("-")[0]}"',
+        "proves": '"Something."',
+        "required": "true",
+        "timeout": "60",
+        **changes,
+    }
+    lines = "".join(f"# {field} = {value}\n" for field, value in fields.items())
+    return f"# /// probe\n{lines}# ///\n"
+
+
+def write(folder: Path, *names: str, **changes: str) -> Path:
+    """Write probes of these names to a folder, and return the folder."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        path = folder / f"{name.replace('-', '_')}.py"
+        path.write_text(header(name, **changes), encoding="utf-8")
+    return folder
+
+
+# --- one header ------------------------------------------------------------------------------
+
+
+def test_a_header_is_read() -> None:
+    """The header stands between its marks, wherever they are; `needs` and `stack` are optional."""
+    source = "#!/usr/bin/env python3\n" + HEADER + '"""Do it."""\n'
+    assert parse_probe(source, PATH) == Probe(
+        name="torch-matmul",
+        framework="torch",
+        proves="A product is right.",
+        required=True,
+        timeout=60,
+        source=source,
+        needs="",
+        stack="",
+    )
+    more = '# needs = "gpu"\n# stack = "vision"\n# ///\n'
+    probe = parse_probe(HEADER.replace("# ///\n", more), PATH)
+    assert (probe.needs, probe.stack) == ("gpu", "vision")
+
+
+def test_an_empty_line_may_stand_in_a_header() -> None:
+    """A line with only the mark of a comment is empty TOML."""
+    source = HEADER.replace("# required", "#\n# # a comment of TOML\n# required")
+    assert parse_probe(source, PATH).required
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("# /// probe", "# /// script", "no header"),
+        ("# ///\n", "", "no header"),
+        ("# required", "required", "no header"),
+        ("# required", "#required", "no header"),
+        ("timeout = 60", "timeout = ", "not TOML"),
+        ("# timeout = 60\n", "# timeout = 60\n# timeout = 61\n", "not TOML"),
+        ("# timeout = 60\n", "", "lacks timeout"),
+        ("# required = true\n# timeout = 60\n", "", "lacks required, timeout"),
+        ("timeout = 60", 'timeout = "60"', '"timeout" must be of type int'),
+        ("timeout = 60", "timeout = true", '"timeout" must be of type int'),
+        ("timeout = 60", "timeout = 60.0", '"timeout" must be of type int'),
+        ("timeout = 60", "timeout = 0", "timeout"),
+        ("timeout = 60", "timeout = -1", "timeout"),
+        ("required = true", "required = 1", '"required" must be of type bool'),
+        ('"A product is right."', "7", '"proves" must be of type str'),
+        ('framework = "torch"', 'framework = ["torch"]', '"framework" must be of type str'),
+        ("# required", "# requird", 'unknown field "requird"'),
+        ("# ///\n", '# needs = "tpu"\n# ///\n', "needs"),
+        ("# ///\n", "# needs = true\n# ///\n", '"needs" must be of type str'),
+        ("# ///\n", "# stack = 1\n# ///\n", '"stack" must be of type str'),
+        ('"torch-matmul"', '"../torch"', "'../torch' cannot be the name"),
+        ('"torch-matmul"', '"Torch"', "'Torch' cannot be the name"),
+        ('"torch-matmul"', '"torch-matmul\\n"', "cannot be the name"),
+        ('"torch-matmul"', '""', "cannot be the name"),
+    ],
+)
+def test_a_bad_header_is_refused_with_the_file(old: str, new: str, what: str) -> None:
+    """Each message is about wrong input, and names the file and a next step."""
+    head, _, tail = HEADER.rpartition(old)
+    with pytest.raises(InputError) as caught:
+        parse_probe(head + new + tail, PATH)
+    assert what in caught.value.what
+    assert str(PATH) == caught.value.where
+    assert caught.value.next_step
+
+
+def test_a_misspelt_field_is_answered_with_the_right_one() -> None:
+    """The next step names the field that comes nearest."""
+    with pytest.raises(InputError) as caught:
+        parse_probe(HEADER.replace("# required", "# requird"), PATH)
+    assert "required" in caught.value.next_step
+
+
+def test_a_probe_is_known_by_its_source() -> None:
+    """Any change of the file gives another hash, and an equal file gives the same."""
+    probe = parse_probe(HEADER, PATH)
+    assert probe.sha256 == parse_probe(HEADER, Path("elsewhere.py")).sha256
+    assert probe.sha256 != parse_probe(HEADER + "\n", PATH).sha256
+    assert len(probe.sha256) == len(hashlib.sha256().hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("torch-import", True), ("torch-vision-import", False), ("torch-import-all", False)],
+)
+def test_only_the_import_of_the_framework_is_the_import_probe(name: str, expected: bool) -> None:
+    """Its name is the framework's with `-import`."""
+    assert expected is parse_probe(header(name, framework='"torch"'), PATH).is_import
+
+
+# --- folders of probes -----------------------------------------------------------------------
+
+
+def test_the_probes_of_several_folders_are_read_in_a_fixed_order(tmp_path: Path) -> None:
+    """By framework: the import comes first, then what needs no GPU, then what needs one."""
+    first = write(tmp_path / "ours", "torch-nn", "torch-import", "tensorflow-import")
+    write(first, "torch-a-gpu", needs='"gpu"')
+    second = write(tmp_path / "mine", "torch-mine")
+    (second / "notes.txt").write_text("no probe", encoding="utf-8")
+
+    assert [probe.name for probe in load_probes([first, second])] == [
+        "tensorflow-import",
+        "torch-import",
+        "torch-mine",
+        "torch-nn",
+        "torch-a-gpu",
+    ]
+    assert load_probes([]) == []
+
+
+def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """The user's own probes may come from anywhere."""
+    path = tmp_path / "x.py"
+    path.write_bytes(HEADER.encode() + b"# \xff\n")
+    with pytest.raises(InputError, match="not UTF-8") as caught:
+        load_probes([tmp_path])
+    assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "dangling link"])
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, kind: str) -> None:
+    """An editor may leave a dangling link beside the file that it has open."""
+    path = tmp_path / "x.py"
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        load_probes([tmp_path])
+    assert caught.value.where == str(path)
+    assert caught.value.next_step
+
+
+def test_two_probes_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Evidence knows a probe by its name, so the second file is named."""
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text(HEADER, encoding="utf-8")
+    with pytest.raises(InputError, match="two probes are named torch-matmul") as caught:
+        load_probes([tmp_path])
+    assert caught.value.where == str(tmp_path / "b.py")
+
+
+@pytest.mark.parametrize("name", ["gone", "file"])
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
+    """A typing error must not leave out the user's probes."""
+    (tmp_path / "file").write_text(HEADER, encoding="utf-8")
+    with pytest.raises(InputError, match="no such folder") as caught:
+        load_probes([tmp_path / name])
+    assert caught.value.where == str(tmp_path / name)
+
+
+# --- the probes of a cell --------------------------------------------------------------------
+
+
+@pytest.fixture
+def cell(small: Matrix) -> Cell:
+    """A cell of torch without a stack."""
+    return next(cell for cell in expand(small) if cell.family == "torch" and not cell.stack)
+
+
+def test_a_cell_gets_the_probes_of_its_framework(tmp_path: Path, cell: Cell) -> None:
+    """Probes of another framework, and of a stack that the cell does not have, are left out."""
+    folder = write(tmp_path / "probes", "torch-import", "torch-nn", "tensorflow-import")
+    write(folder, "torch-boxes", stack='"vision"')
+    probes = Probes([folder])
+
+    assert [probe.name for probe in probes.of(cell)] == ["torch-import", "torch-nn"]
+    assert probes.hashes(cell) == {probe.name: probe.sha256 for probe in probes.of(cell)}
+    assert len(probes.all) == 4
+
+
+def test_a_cell_of_a_stack_also_gets_the_probes_of_the_stack(tmp_path: Path, cell: Cell) -> None:
+    """It runs those of the framework, too."""
+    folder = write(tmp_path / "probes", "torch-import")
+    write(folder, "torch-boxes", stack='"vision"')
+    write(folder, "torch-voices", stack='"audio"')
+    stacked = replace(cell, framework="torch+vision")
+
+    assert [probe.name for probe in Probes([folder]).of(stacked)] == [
+        "torch-import",
+        "torch-boxes",
+    ]
+
+
+def test_probes_are_read_when_they_are_first_needed(tmp_path: Path, cell: Cell) -> None:
+    """A wrong folder is no error until then, and files are read once."""
+    folder = tmp_path / "probes"
+    probes = Probes([folder])
+    with pytest.raises(InputError):
+        probes.of(cell)
+    write(folder, "torch-import")
+    assert len(probes.of(cell)) == 1
+    write(folder, "torch-nn")
+    assert len(probes.of(cell)) == 1
+
+
+def test_every_probe_of_the_project_is_proper(root: Path, real: Matrix) -> None:
+    """Each has the name of its file and a framework of the matrix, which one imports first."""
+    probes = load_probes([root / "scripts" / "probes"])
+    files = {path.stem for path in (root / "scripts" / "probes").glob("*.py")}
+    assert files == {probe.name.replace("-", "_") for probe in probes}
+    for framework in real.frameworks:
+        own = [probe for probe in probes if probe.framework == framework]
+        assert f"{framework}-import" == own[0].name
+        assert own[0].required
+        assert all(probe.name.startswith(f"{framework}-") for probe in own)
+        assert all(probe.proves.endswith(".") for probe in own)
+    assert {probe.framework for probe in probes} == set(real.frameworks)

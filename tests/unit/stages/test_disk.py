@@ -1,0 +1,145 @@
+"""The check of the disk: what a plan needs, and how it is refused."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from fake_engine import Facts, FakeEngine
+from small_project import CUDA, GOOD, OLD, Folder, Told
+
+from envmatrix.model.errors import DiskError
+from envmatrix.model.locks import Lock, Wheel
+from envmatrix.stages.build import Builder
+from envmatrix.stages.disk import check_disk
+from envmatrix.stages.lock import Locked
+from envmatrix.stages.options import Options
+
+GIGABYTE = 10**9
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The bytes that are free on every disk; a test sets them."""
+    disk = SimpleNamespace(free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
+    return disk
+
+
+@pytest.fixture
+def builder(project: Folder, fake: FakeEngine, free: SimpleNamespace) -> Iterator[Builder]:
+    """A builder whose engine keeps its images on the disk of the project."""
+    fake.facts = Facts(root=str(project.root))
+    with project.workspace().runner.building.open(Options(), Told()) as opened:
+        yield opened
+
+
+def ahead(project: Folder, **gigabytes: int) -> list[Locked]:
+    """Return cells to build, each with one wheel of its own of a size."""
+    names = {"good": GOOD, "old": OLD, "cuda": CUDA}
+    return [
+        Locked(cell, Lock("problem", "target", "2026", (wheel(name, size),)))
+        for name, size in gigabytes.items()
+        for cell in project.cells(names[name])
+    ]
+
+
+def wheel(name: str, gigabytes: int) -> Wheel:
+    """Return a wheel that is not here."""
+    filename = f"{name}-1-py3-none-any.whl"
+    return Wheel(name, "1", filename, name.ljust(64, "0"), gigabytes * GIGABYTE)
+
+
+def refusal(builder: Builder, cells: list[Locked], *, prune: bool = False) -> DiskError:
+    """Return how a plan is refused on a full disk."""
+    with pytest.raises(DiskError) as caught:
+        check_disk(builder, cells, Options(1, prune=prune))
+    return caught.value
+
+
+def test_a_plan_that_does_not_fit_is_refused(
+    builder: Builder, project: Folder, free: SimpleNamespace
+) -> None:
+    """The refusal tells how much is needed, how much is free, where, and what to do.
+
+    One cell of 1 GB of wheels needs 1 GB for the wheels, 3.5 GB for its layers, and 0.4 GB for its
+    base.
+    """
+    free.free = 2 * GIGABYTE
+    error = refusal(builder, ahead(project, good=1))
+    assert error.what == "this needs about 4.9 GB of disk and 2.0 GB are free"
+    assert str(project.root) == error.where
+    assert error.next_step == (
+        "free some disk, or select fewer cells, or give --prune: each image is removed after its "
+        "probes"
+    )
+
+
+def test_a_plan_that_fits_is_accepted(
+    builder: Builder, project: Folder, free: SimpleNamespace
+) -> None:
+    """A plan that needs no more than is free goes on."""
+    free.free = 5 * GIGABYTE
+    check_disk(builder, ahead(project, good=1), Options(1))
+
+
+def test_nothing_to_build_needs_nothing(builder: Builder) -> None:
+    """A run whose images are all there fits on a full disk."""
+    check_disk(builder, [], Options(1))
+
+
+def test_every_wheel_and_every_base_is_counted(builder: Builder, project: Folder) -> None:
+    """Two cells on two bases need both: 3 GB of wheels, 10.5 GB of layers, 0.8 GB of bases."""
+    assert "about 14.3 GB" in refusal(builder, ahead(project, good=1, cuda=2)).what
+
+
+def test_a_layer_that_cells_share_is_counted_once(builder: Builder, project: Folder) -> None:
+    """Cells on one base with the same wheels have the same layers."""
+    one, other = ahead(project, good=1, old=1)
+    assert "about 4.9 GB" in refusal(builder, [one, Locked(other.cell, one.lock)]).what
+
+
+def test_pruned_images_lie_side_by_side_only_while_they_are_at_work(
+    builder: Builder, project: Folder
+) -> None:
+    """With prune only the largest cells count, as many as are at work at once.
+
+    Two cells of 1 GB and 2 GB need 3 GB for wheels, 7 GB for the larger one, and 0.4 GB for the
+    base. The remedy does not name what the user has chosen already.
+    """
+    error = refusal(builder, ahead(project, good=1, old=2), prune=True)
+    assert "about 10.4 GB" in error.what
+    assert error.next_step == "free some disk, or select fewer cells"
+
+
+def test_wheels_that_are_here_need_no_disk(
+    builder: Builder, project: Folder, free: SimpleNamespace
+) -> None:
+    """Only wheels that have to be downloaded count."""
+    one = ahead(project, good=1)[0]
+    path = builder.wheelhouse.path(one.lock.wheels[0])
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        file.truncate(GIGABYTE)
+    assert "about 3.9 GB" in refusal(builder, [one]).what
+
+
+def test_an_engine_elsewhere_needs_no_disk_here(
+    project: Folder, fake: FakeEngine, free: SimpleNamespace
+) -> None:
+    """Neither the images nor the wheels of an engine elsewhere lie on a disk of this machine."""
+    fake.facts = Facts(operating_system="Docker Desktop", root=str(project.root))
+    with project.workspace().runner.building.open(Options(), Told()) as elsewhere:
+        check_disk(elsewhere, ahead(project, good=1), Options(1))
+
+
+def test_a_run_that_does_not_fit_builds_nothing(
+    project: Folder, fake: FakeEngine, free: SimpleNamespace
+) -> None:
+    """A run asks for the disk before it builds anything, and ends with the refusal."""
+    fake.facts = Facts(root=str(project.root))
+    with pytest.raises(DiskError, match="0 bytes are free"):
+        project.workspace().runner.run(project.cells(GOOD), Options(1), Told())
+    assert fake.build_records == []

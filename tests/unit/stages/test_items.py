@@ -1,0 +1,166 @@
+"""The items of a run: which pieces of work there are for which cells, and what waits for what."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cache
+from graphlib import TopologicalSorter
+
+import pytest
+from small_project import MATRIX
+
+from envmatrix.model.cells import Cell, expand
+from envmatrix.model.locks import Lock, Wheel
+from envmatrix.model.matrix_file import load
+from envmatrix.render.sharing import HEAVY, Sharing
+from envmatrix.stages.graph import Item
+from envmatrix.stages.lock import Locked
+from envmatrix.stages.options import DOWNLOAD, ENGINE, Options
+from envmatrix.stages.work import Kind, items_of
+
+
+def wheel(name: str, megabytes: int) -> Wheel:
+    """Return a wheel of a size."""
+    return Wheel(name, "1", f"{name}-1-py3-none-any.whl", name.ljust(64, "0"), megabytes * 10**6)
+
+
+HUGE, BIG, SMALL = wheel("huge", 2000), wheel("big", 600), wheel("small", 1)
+assert SMALL.size < HEAVY <= BIG.size
+
+
+@cache
+def some_cell() -> Cell:
+    """Return a cell of the small matrix."""
+    return expand(load(MATRIX, "matrix.yaml"))[0]
+
+
+def cell(name: str, *wheels: Wheel) -> Locked:
+    """Return a cell with a lock of some wheels. All such cells stand on one base."""
+    return Locked(replace(some_cell(), id=name), Lock("problem", "target", "2026", wheels))
+
+
+def sharing(cells: Collection[Locked]) -> Sharing:
+    """Return how cells share layers, all of them published."""
+    locks = {one.cell.id: one.lock for one in cells}
+    return Sharing([one.cell for one in cells], lambda one: locks.get(one.id))
+
+
+ONE = Options(jobs=1)
+
+
+def items(
+    cells: Sequence[Locked], options: Options = ONE, *, unbuilt: Sequence[Locked] | None = None
+) -> dict[str, Item]:
+    """Return the items of a run by key, in their order."""
+    found = items_of(cells, cells if unbuilt is None else unbuilt, sharing(cells), options)
+    by_key = {item.key: item for item in found}
+    assert len(found) == len(by_key)
+    return by_key
+
+
+def waits_for(found: Mapping[str, Item], key: str) -> set[str]:
+    """Return everything that is done before an item, whatever the order of the list."""
+    inputs = found[key].inputs
+    return set(inputs).union(*(waits_for(found, one) for one in inputs))
+
+
+THREE = (cell("a", HUGE, BIG, SMALL), cell("b", HUGE, BIG, SMALL), cell("c", SMALL))
+PAIR = THREE[:2]
+
+
+def layers(found: Mapping[str, Item]) -> list[Item]:
+    """Return the layers, the lowest first."""
+    return sorted(
+        (item for item in found.values() if item.kind == Kind.LAYER), key=lambda one: one.steps
+    )
+
+
+def test_a_cell_alone_has_a_base_a_download_a_build_and_a_probe() -> None:
+    """A cell that shares nothing is fetched beside its base, then built, then probed."""
+    found = items([THREE[0]])
+    base = f"base:{some_cell().base_id}"
+    assert [
+        Item("base", some_cell().base_id, "a", ENGINE),
+        Item("fetch", "a", "a", DOWNLOAD),
+        Item("build", "a", "a", ENGINE, (base, "fetch:a")),
+        Item("probe", "a", "a", ENGINE, ("build:a",)),
+    ] == list(found.values())
+
+
+def test_cells_on_one_base_have_one_item_for_it() -> None:
+    """A base is built once, however many cells stand on it."""
+    found = items(THREE)
+    assert [f"base:{some_cell().base_id}"] == [key for key in found if key.startswith("base:")]
+
+
+def test_what_several_cells_begin_with_is_an_item_of_its_own() -> None:
+    """Each beginning that cells share is built once, on the beginning below it."""
+    lower, upper = layers(items(PAIR))
+    assert (lower.steps, upper.steps) == (1, 2)
+    assert lower.key in upper.inputs
+
+
+def test_cells_are_built_on_what_they_share() -> None:
+    """The cells that share a layer wait for it, and a cell that shares nothing does not."""
+    found = items(THREE)
+    top = layers(found)[-1].key
+    assert top in waits_for(found, "build:a")
+    assert top in waits_for(found, "build:b")
+    assert top not in waits_for(found, "build:c")
+
+
+def test_a_layer_is_let_go_after_everything_that_stands_on_it() -> None:
+    """A layer loses its name after the layers, the builds and the probes above it are done."""
+    found = items(PAIR)
+    lower, upper = (replace(layer, kind=Kind.DROP).key for layer in layers(found))
+    assert {"build:a", "build:b", "probe:a", "probe:b"} <= waits_for(found, upper)
+    assert layers(found)[1].key in waits_for(found, lower)
+    assert found[upper].inputs[:2] == layers(found)[1].inputs[:2]
+
+
+def test_a_layer_is_let_go_before_work_on_other_cells_begins() -> None:
+    """Items that let go of layers stand first, so that they wait for nothing that is queued."""
+    kinds = [item.kind for item in items(THREE).values()]
+    assert kinds[:2] == ["drop"] * 2
+    assert "drop" not in kinds[2:]
+
+
+def test_a_cell_that_is_built_already_shares_nothing() -> None:
+    """A layer is built only where several cells that are not built yet begin with it."""
+    found = items(PAIR, unbuilt=PAIR[:1])
+    assert layers(found) == []
+
+
+def test_a_fresh_run_shares_nothing() -> None:
+    """A fresh run has no shared layers, so each cell is built as if it was alone."""
+    found = items(PAIR, Options(fresh=True))
+    assert {"base", "fetch", "build", "probe"} == {item.kind for item in found.values()}
+    assert (f"base:{some_cell().base_id}", "fetch:a") == found["build:a"].inputs
+
+
+def test_a_build_without_probes_has_no_items_for_them() -> None:
+    """Without probing a layer is let go after the builds above it."""
+    found = items(PAIR, Options(probing=False))
+    assert "probe:a" not in found
+    drop = replace(layers(found)[-1], kind=Kind.DROP).key
+    assert {"build:a", "build:b"} <= waits_for(found, drop)
+
+
+def test_the_cell_with_the_most_bytes_comes_first() -> None:
+    """Cells are begun in the order of the bytes of their wheels, the heaviest first."""
+    found = items([THREE[2], THREE[0]])
+    builds = [key for key in found if key.startswith("build:")]
+    assert builds == ["build:a", "build:c"]
+
+
+@pytest.mark.parametrize("options", [ONE, Options(fresh=True), Options(probing=False)])
+def test_the_items_of_every_run_are_plain_data_without_a_circle(options: Options) -> None:
+    """All items survive pickle and JSON, every input is an item, and no item waits for itself."""
+    found = items(THREE, options)
+    assert list(found.values()) == pickle.loads(pickle.dumps(list(found.values())))  # noqa: S301
+    json.dumps([asdict(item) for item in found.values()])
+    order = TopologicalSorter({item.key: item.inputs for item in found.values()})
+    assert set(found) == set(order.static_order())

@@ -1,0 +1,276 @@
+"""The systems below bases: where they come from, what is recorded of them, and what is told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from fake_engine import DiskFull, FakeEngine, PullRefused, Slow
+from fake_mmdebstrap import PACKAGES, FakeMmdebstrap, fake_mmdebstrap, held
+from small_project import GOOD, NEWER, Folder, Told
+
+from envmatrix.model.cells import Cell
+from envmatrix.model.verdicts import Judgement
+from envmatrix.stages.options import Options, Origin
+from envmatrix.stages.recipes import Built
+from envmatrix.stages.systems import Systems
+
+Opened = Callable[..., AbstractContextManager[Systems]]
+NO_REGISTRY = PullRefused(500, "dial tcp: lookup registry.example: no such host")
+
+
+@pytest.fixture
+def told() -> Told:
+    """What the user is told."""
+    return Told()
+
+
+@pytest.fixture
+def opened(project: Folder, told: Told) -> Opened:
+    """A function that gives the systems of a new command."""
+
+    @contextmanager
+    def open_(origin: Origin = Origin.AUTO) -> Iterator[Systems]:
+        building = project.workspace().runner.building
+        with building.open(Options(jobs=1, origin=origin), told) as builder:
+            yield builder.systems
+
+    return open_
+
+
+@pytest.fixture
+def debian(opened: Opened, tmp_path: Path) -> Iterator[FakeMmdebstrap]:
+    """A fake mmdebstrap on PATH."""
+    with fake_mmdebstrap(tmp_path / "bin") as program:
+        yield program
+
+
+@pytest.fixture
+def cell(project: Folder) -> Cell:
+    """A cell whose system can be pulled and bootstrapped."""
+    (found,) = project.cells(GOOD)
+    return found
+
+
+@pytest.fixture
+def newer(project: Folder) -> Cell:
+    """A cell whose system can only be pulled."""
+    (found,) = project.cells(NEWER)
+    return found
+
+
+def pulls(fake: FakeEngine) -> int:
+    """Return how often an image was asked of the registry."""
+    return len([one for one in fake.asked("POST /images/create") if not one.one("fromSrc")])
+
+
+def built(found: Built | Judgement) -> Built:
+    """Return what was built, where nothing else may be."""
+    assert isinstance(found, Built), found
+    return found
+
+
+def refused(found: Built | Judgement) -> Judgement:
+    """Return a judgement, where nothing else may be."""
+    assert isinstance(found, Judgement), found
+    assert (found.verdict, found.stage, found.kind) == ("unknown", "base", "blocked")
+    return found
+
+
+def test_a_system_is_pulled_once(opened: Opened, cell: Cell, fake: FakeEngine) -> None:
+    """A system that a registry serves is pulled, and a later run takes what was recorded."""
+    with opened() as systems:
+        assert systems.recorded(cell) == []
+        first = built(systems.get(cell))
+    with opened() as systems:
+        assert [first.image] == [one.image for one in systems.recorded(cell)]
+        second = built(systems.get(cell))
+    assert (first.origin, first.reused) == ("pull", False)
+    assert (second.origin, second.reused) == ("pull", True)
+    assert first.image == second.image
+    assert pulls(fake) == 1
+
+
+def test_an_image_that_the_engine_has_is_not_pulled(
+    opened: Opened, cell: Cell, fake: FakeEngine
+) -> None:
+    """An image with the name that the matrix gives needs no registry."""
+    image = fake.add_image("debian:12-slim")
+    with opened() as systems:
+        assert image.id == built(systems.get(cell)).image.id
+    assert pulls(fake) == 0
+
+
+def test_a_system_that_the_engine_lost_is_pulled_again(
+    opened: Opened, cell: Cell, fake: FakeEngine
+) -> None:
+    """A record of an image that is gone is worth nothing."""
+    with opened() as systems:
+        systems.get(cell)
+        fake.lose_image()
+        assert systems.recorded(cell) == []
+        assert not built(systems.get(cell)).reused
+    assert pulls(fake) == 2
+
+
+def test_a_system_is_bootstrapped_where_no_registry_answers(
+    opened: Opened, cell: Cell, fake: FakeEngine, debian: FakeMmdebstrap
+) -> None:
+    """A system that cannot be pulled is made from its packages, and these are recorded."""
+    fake.fail(NO_REGISTRY, times=None)
+    with opened() as systems:
+        first = built(systems.get(cell))
+        assert held(*PACKAGES) == systems.packages.held(first.image.layers)
+    with opened() as systems:
+        second = built(systems.get(cell))
+    assert (first.origin, first.reused) == ("bootstrap", False)
+    assert (second.origin, second.reused) == ("bootstrap", True)
+    assert first.image.names == ("envmatrix/os:debian12",)
+    assert len(debian.calls) == 1
+    assert debian.calls[0][-2] == "bookworm"
+
+
+def test_nothing_is_left_of_a_bootstrap(
+    opened: Opened, cell: Cell, project: Folder, debian: FakeMmdebstrap
+) -> None:
+    """The tar and the list of a bootstrap are removed, whether the engine takes it or not."""
+    with opened(Origin.BOOTSTRAP) as systems:
+        systems.get(cell)
+    assert list((project.root / ".envmatrix/bootstrap").iterdir()) == []
+
+
+def test_a_bootstrap_that_the_engine_does_not_take_leaves_nothing(
+    opened: Opened, cell: Cell, fake: FakeEngine, project: Folder, debian: FakeMmdebstrap
+) -> None:
+    """An engine without space for the import is told in the cause, and the tar is removed."""
+    fake.fail(DiskFull("import"))
+    with opened(Origin.BOOTSTRAP) as systems:
+        found = refused(systems.get(cell))
+    assert "no space left on device" in found.cause
+    assert list((project.root / ".envmatrix/bootstrap").iterdir()) == []
+
+
+def test_a_registry_that_refuses_the_image_does_not_hinder_a_bootstrap(
+    opened: Opened, cell: Cell, fake: FakeEngine, debian: FakeMmdebstrap
+) -> None:
+    """A registry that answers and does not give the image leads to a bootstrap too."""
+    fake.fail(PullRefused(404), times=None)
+    with opened() as systems:
+        assert built(systems.get(cell)).origin == "bootstrap"
+
+
+def test_a_bootstrap_that_fails_is_told_with_its_last_words(
+    opened: Opened, cell: Cell, fake: FakeEngine, debian: FakeMmdebstrap
+) -> None:
+    """The cause holds why the image was not pulled, and why it could not be made."""
+    fake.fail(PullRefused(404), times=None)
+    debian.fail("E: no mirror answers")
+    with opened() as systems:
+        found = refused(systems.get(cell))
+    assert "debian:12-slim cannot be pulled: manifest for debian:12-slim not found" in found.cause
+    assert "mmdebstrap could not make bookworm: E: no mirror answers" in found.cause
+
+
+def test_a_registry_that_does_not_answer_is_asked_once(
+    opened: Opened, cell: Cell, newer: Cell, fake: FakeEngine, debian: FakeMmdebstrap
+) -> None:
+    """After one pull that reached no registry, no other is tried in this run."""
+    fake.fail(NO_REGISTRY, times=None)
+    with opened() as systems:
+        built(systems.get(cell))
+        found = refused(systems.get(newer))
+    assert found.cause == "no image registry can be reached to pull debian:13-slim"
+    assert pulls(fake) == 1
+
+
+def test_a_full_disk_is_not_taken_for_a_registry_that_does_not_answer(
+    opened: Opened, cell: Cell, newer: Cell, fake: FakeEngine
+) -> None:
+    """A pull that fails for want of disk says so, and the next pull is tried."""
+    fake.fail(DiskFull("pull"))
+    with opened(Origin.PULL) as systems:
+        found = refused(systems.get(cell))
+        assert "no space left on device" in found.cause
+        assert built(systems.get(newer)).origin == "pull"
+
+
+def test_the_user_can_ask_for_pulls_only(
+    opened: Opened, cell: Cell, fake: FakeEngine, debian: FakeMmdebstrap
+) -> None:
+    """With the origin pull nothing is bootstrapped."""
+    fake.fail(NO_REGISTRY, times=None)
+    with opened(Origin.PULL) as systems:
+        found = refused(systems.get(cell))
+    assert found.cause == "no image registry can be reached to pull debian:12-slim"
+    assert debian.calls == []
+
+
+def test_the_user_can_ask_for_a_bootstrap_only(
+    opened: Opened, cell: Cell, newer: Cell, fake: FakeEngine, debian: FakeMmdebstrap
+) -> None:
+    """With the origin bootstrap no registry is asked, and a system without a suite is blocked."""
+    with opened(Origin.BOOTSTRAP) as systems:
+        assert built(systems.get(cell)).origin == "bootstrap"
+        found = refused(systems.get(newer))
+    assert found.cause == "debian13 cannot be bootstrapped: the matrix names no suite for it"
+    assert pulls(fake) == 0
+
+
+def test_a_pulled_system_does_not_stand_for_a_bootstrapped_one(
+    opened: Opened, cell: Cell, debian: FakeMmdebstrap
+) -> None:
+    """The record of a pull is not taken where a bootstrap is asked for."""
+    with opened() as systems:
+        assert built(systems.get(cell)).origin == "pull"
+    with opened(Origin.BOOTSTRAP) as systems:
+        assert systems.recorded(cell) == []
+        assert built(systems.get(cell)).origin == "bootstrap"
+
+
+def test_a_system_that_is_made_again_replaces_the_one_before(
+    opened: Opened, cell: Cell, project: Folder, fake: FakeEngine, debian: FakeMmdebstrap
+) -> None:
+    """The image that a bootstrap replaces is removed."""
+    with opened(Origin.BOOTSTRAP) as systems:
+        first = built(systems.get(cell))
+    for record in (project.root / ".envmatrix/records/os").iterdir():
+        record.unlink()
+    debian.hold("libc6 2.36-10")
+    with opened(Origin.BOOTSTRAP) as systems:
+        second = built(systems.get(cell))
+    assert fake.images.find(first.image.id) is None
+    assert fake.images.find("envmatrix/os:debian12") is fake.images.find(second.image.id)
+
+
+def test_a_system_that_differs_from_the_published_one_is_told(
+    opened: Opened, cell: Cell, project: Folder, told: Told, debian: FakeMmdebstrap
+) -> None:
+    """The user is told which packages differ from the published list."""
+    published = held("base-files 12.4", "libc6 2.36-8", "python3 3.11.2-1")
+    project.write("reports/packages/debian12.txt", "\n".join(published) + "\n")
+    with opened(Origin.BOOTSTRAP) as systems:
+        systems.get(cell)
+    (text,) = told.texts
+    assert text.startswith("debian12 is not what was published: 1 package: libc6 2.36-8 (")
+    assert "-> 2.36-9 (" in text
+
+
+def test_a_system_is_made_once_for_cells_side_by_side(
+    opened: Opened, cell: Cell, fake: FakeEngine
+) -> None:
+    """Two cells that need one system at the same time get it from one pull."""
+    fake.fail(Slow("POST /images/create", 0.2))
+    found: list[Built | Judgement] = []
+    with opened() as systems:
+        threads = [
+            threading.Thread(target=lambda: found.append(systems.get(cell))) for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(built(one).reused for one in found) == [False, True]
+    assert pulls(fake) == 1

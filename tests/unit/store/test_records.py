@@ -1,0 +1,113 @@
+"""Records under the hash of what went into them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from envmatrix.model.errors import SurroundingsError
+from envmatrix.model.evidence import Part
+from envmatrix.store.records import Records
+
+
+class Form(Part):
+    """A form of record."""
+
+    held: tuple[str, ...]
+
+
+class OtherForm(Part):
+    """Another form of record."""
+
+    count: int
+
+
+def test_a_record_is_found_under_its_kind_and_key(tmp_path: Path) -> None:
+    """The last record of a kind and key is found there, and under no other kind or key."""
+    records = Records(tmp_path / "state")
+    assert records.get("build", "k", Form) is None
+    records.put("build", "k", Form(held=("a", "é")))
+    records.put("build", "k", Form(held=("b", "é")))
+    assert records.get("build", "k", Form) == Form(held=("b", "é"))
+    assert records.get("probe", "k", Form) is None
+    assert records.get("build", "j", Form) is None
+    assert records.keys("build") == {"k"}
+    assert records.keys("probe") == frozenset()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(b"", b'{"held": ["a"]', b"[1]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"held": [1]}'),
+        *(b'{"held": ["a"], "more": 1}', b'{"held": "a"}', b"{}"),
+    ],
+)
+def test_a_damaged_record_is_as_absent(tmp_path: Path, damage: bytes) -> None:
+    """A file that is damaged, or lacks a field, or has one more, is no record."""
+    records = Records(tmp_path)
+    records.put("build", "k", Form(held=("a",)))
+    records.path("build", "k").write_bytes(damage)
+    assert records.get("build", "k", Form) is None
+
+
+def test_a_record_of_another_form_is_as_absent(tmp_path: Path) -> None:
+    """A record that an earlier envmatrix wrote in another form is not read."""
+    records = Records(tmp_path)
+    records.put("build", "k", OtherForm(count=1))
+    assert records.get("build", "k", Form) is None
+    assert records.get("build", "k", OtherForm) == OtherForm(count=1)
+
+
+def test_a_log_lies_beside_the_records(tmp_path: Path) -> None:
+    """The log of a stage has the name of its cell."""
+    assert Records(tmp_path).log_path("build", "x") == tmp_path / "logs" / "build" / "x.log"
+
+
+HOLD = """
+import pathlib, sys
+from envmatrix.store.records import Records
+with Records(pathlib.Path(sys.argv[1])).exclusive():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path, root: Path) -> None:
+    """A second process is refused with a clear message, until the first ends or is killed."""
+    records = Records(tmp_path / "state")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "state")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": str(root / "src")},
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(SurroundingsError, match="another envmatrix") as caught:
+            records.exclusive().__enter__()
+        first.kill()
+    assert caught.value.where == str(tmp_path / "state")
+    assert "wait for it to end" in caught.value.next_step
+    with records.exclusive():
+        pass
+    with records.exclusive():
+        pass
+
+
+def test_a_folder_is_free_after_an_error(tmp_path: Path) -> None:
+    """An error while the folder is held frees the folder."""
+    records = Records(tmp_path)
+    with pytest.raises(KeyboardInterrupt), records.exclusive():
+        raise KeyboardInterrupt
+    with records.exclusive():
+        pass
+
+
+def test_a_folder_that_cannot_be_used_says_so(tmp_path: Path) -> None:
+    """A state folder that cannot be made is a failure of the surroundings."""
+    (tmp_path / "state").write_text("a file", encoding="utf-8")
+    with pytest.raises(SurroundingsError, match="cannot use") as caught:
+        Records(tmp_path / "state").exclusive().__enter__()
+    assert caught.value.next_step

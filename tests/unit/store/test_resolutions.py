@@ -1,0 +1,212 @@
+"""What is known of locks: committed knowledge first, then what this machine recorded."""
+
+from collections.abc import Sequence
+
+import pytest
+from samples import the_cell, the_lock, the_wheel
+
+from envmatrix.model.cells import Cell, expand
+from envmatrix.model.errors import InputError
+from envmatrix.model.locks import Lock, Problem, Resolution
+from envmatrix.model.matrix import Matrix
+from envmatrix.model.matrix_file import load
+from envmatrix.model.verdicts import LOCKED, Judgement, Verdict
+from envmatrix.store.files import write_text
+from envmatrix.store.layout import Layout
+from envmatrix.store.records import Records
+from envmatrix.store.resolutions import LockRecord, Resolutions, keep, recall
+from envmatrix.store.resolved import KEY_LENGTH, Line, Resolved
+
+CELL = "torch-2.10.0-py3.11-debian12-cpu"
+OTHER = "torch-2.9.1-py3.9-debian11-cpu"
+REFUTED = Judgement(Verdict.IMPOSSIBLE, "lock", "no-wheel", "there is no wheel")
+BLOCKED = Judgement(Verdict.UNKNOWN, "lock", "blocked", "the index cannot be reached")
+TORCH = the_wheel("torch", "2.10.0", 1_000)
+
+
+@pytest.fixture
+def resolutions(small: Matrix, layout: Layout, records: Records) -> Resolutions:
+    """What is known of the locks of the small matrix: nothing yet."""
+    return Resolutions(small, layout, records)
+
+
+@pytest.fixture
+def cell(small: Matrix) -> Cell:
+    """A cell of the small matrix."""
+    return the_cell(small, CELL)
+
+
+def the_answer(problem: Problem) -> Lock:
+    """Return a lock that answers a problem."""
+    return the_lock(TORCH, key=problem.key)
+
+
+def test_the_problem_of_a_cell_is_what_it_asks_for(resolutions: Resolutions, cell: Cell) -> None:
+    """A problem holds the requirements, the index, and the glibc of the OS."""
+    assert resolutions.problem(cell) == Problem(
+        ("torch==2.10.0+cpu", "pip"),
+        (),
+        "https://wheels.example/whl/cpu",
+        "3.11",
+        "2.36",
+        "amd64",
+        "2026-11-20",
+    )
+
+
+def test_the_problem_of_a_base_is_its_installer(resolutions: Resolutions, small: Matrix) -> None:
+    """A base asks for the installer on the Python of its OS, from no index of a variant."""
+    cell = the_cell(small, "torch-2.10.0-py3.9-debian12-cpu")
+    assert resolutions.base_problem(cell) == Problem(
+        ("uv==0.13.9",), (), None, "3.11", "2.36", "amd64", "2026-11-20"
+    )
+
+
+def test_a_record_without_an_answer_is_as_absent(records: Records, cell: Cell) -> None:
+    """A record that holds neither a judgement nor a lock that can be read answers nothing."""
+    problem = Problem(("torch",), (), None, "3.11", "2.36", "amd64", "2026-11-20")
+    assert recall(records, problem) is None
+    keep(records, problem, Resolution(the_answer(problem), None))
+    assert recall(records, problem) == Resolution(the_answer(problem), None)
+    records.put("lock", problem.key, LockRecord(lock="half a lock", judgement=None))
+    assert recall(records, problem) is None
+
+
+def test_a_committed_lock_comes_before_the_record(
+    resolutions: Resolutions, layout: Layout, records: Records, cell: Cell
+) -> None:
+    """The committed lock of a cell is taken, whatever this machine recorded."""
+    problem = resolutions.problem(cell)
+    assert resolutions.of_cell(cell) is None
+    keep(records, problem, Resolution(None, REFUTED))
+    assert resolutions.of_cell(cell) == Resolution(None, REFUTED)
+    write_text(layout.lock(cell.id), the_answer(problem).text)
+    assert resolutions.of_cell(cell) == Resolution(the_answer(problem), None)
+    assert resolutions.committed_lock(cell) == the_answer(problem)
+
+
+def test_a_committed_lock_of_another_problem_does_not_count(
+    resolutions: Resolutions, layout: Layout, records: Records, cell: Cell
+) -> None:
+    """A lock that answers what the cell asked before is not taken for the cell."""
+    write_text(layout.lock(cell.id), the_lock(TORCH, key="another").text)
+    assert resolutions.of_cell(cell) is None
+    assert resolutions.committed_lock(cell) == the_lock(TORCH, key="another")
+    keep(records, resolutions.problem(cell), Resolution(None, REFUTED))
+    assert resolutions.of_cell(cell) == Resolution(None, REFUTED)
+
+
+@pytest.mark.parametrize("damage", [b"", b"torch==2.10.0\n", b"\xff\xfe"])
+def test_a_damaged_lock_is_as_absent(
+    resolutions: Resolutions, layout: Layout, cell: Cell, damage: bytes
+) -> None:
+    """A committed lock that `envmatrix lock` did not write is no lock."""
+    write_text(layout.lock(cell.id), "")
+    layout.lock(cell.id).write_bytes(damage)
+    assert resolutions.of_cell(cell) is None
+    assert resolutions.committed_lock(cell) is None
+
+
+def test_locks_of_cells_and_bases_are_written_into_the_tree(
+    resolutions: Resolutions, layout: Layout, small: Matrix, cell: Cell
+) -> None:
+    """The lock of each cell and of its base is written, and a cell without one has no file."""
+    problem, base = resolutions.problem(cell), resolutions.base_problem(cell)
+    other = the_cell(small, OTHER)
+    found = {
+        problem.key: Resolution(the_answer(problem), None),
+        base.key: Resolution(the_answer(base), None),
+        resolutions.problem(other).key: Resolution(None, REFUTED),
+    }
+    resolutions.write_locks(found, [cell, other])
+    assert resolutions.of_cell(cell) == found[problem.key]
+    assert resolutions.of_base(cell) == found[base.key]
+    assert layout.lock("base/debian12-py3.11-cpu").is_file()
+    assert not layout.lock(other.id).exists()
+    assert not layout.lock(f"base/{other.base_id}").exists()
+
+
+# --- the committed file ----------------------------------------------------------------------
+
+
+def commit(layout: Layout, resolutions: Resolutions, cell: Cell, judgement: Judgement) -> None:
+    """Commit what the resolver said of a cell."""
+    line = Line(resolutions.problem(cell).key[:KEY_LENGTH], judgement)
+    Resolved(layout.resolved).write({cell.id: line})
+
+
+def test_the_committed_file_tells_what_the_resolver_said(
+    resolutions: Resolutions, layout: Layout, small: Matrix, cell: Cell
+) -> None:
+    """The line of a cell tells its judgement, and a cell without a line has none."""
+    commit(layout, resolutions, cell, REFUTED)
+    assert resolutions.committed_verdict(cell) == REFUTED
+    assert resolutions.judgement(cell) == REFUTED
+    assert resolutions.judgement(the_cell(small, OTHER)) is None
+
+
+def test_a_line_on_another_problem_does_not_count(
+    small_text: str, resolutions: Resolutions, layout: Layout, records: Records, cell: Cell
+) -> None:
+    """After a change of what the cell asks for, its line tells nothing."""
+    commit(layout, resolutions, cell, REFUTED)
+    changed = load(small_text.replace("2026-11-20", "2026-11-21"), "matrix.yaml")
+    later = Resolutions(changed, layout, records)
+    assert later.committed_verdict(cell) is None
+    assert later.judgement(cell) is None
+
+
+def test_a_record_tells_more_than_a_line_that_was_blocked(
+    resolutions: Resolutions, small: Matrix, layout: Layout, records: Records, cell: Cell
+) -> None:
+    """A line of a day without an index counts only until this machine has an answer."""
+    commit(layout, resolutions, cell, BLOCKED)
+    assert resolutions.judgement(cell) == BLOCKED
+    problem = resolutions.problem(cell)
+    keep(records, problem, Resolution(the_answer(problem), None))
+    assert Resolutions(small, layout, records).judgement(cell) == LOCKED
+    keep(records, problem, Resolution(None, REFUTED))
+    assert Resolutions(small, layout, records).judgement(cell) == REFUTED
+
+
+def test_a_committed_line_comes_before_the_record(
+    resolutions: Resolutions, layout: Layout, records: Records, cell: Cell
+) -> None:
+    """What is committed is told, whatever this machine recorded."""
+    commit(layout, resolutions, cell, LOCKED)
+    keep(records, resolutions.problem(cell), Resolution(None, REFUTED))
+    assert resolutions.judgement(cell) == LOCKED
+
+
+def test_lines_of_other_cells_are_kept(
+    resolutions: Resolutions, small: Matrix, layout: Layout, cell: Cell
+) -> None:
+    """Writing the lines of some cells keeps those of others that are declared and current."""
+    other = the_cell(small, OTHER)
+    Resolved(layout.resolved).write(
+        {
+            "gone-1.0": Line("key", REFUTED),
+            other.id: Line(resolutions.problem(other).key[:KEY_LENGTH], BLOCKED),
+            "torch-2.9.1-py3.11-debian12-cpu": Line("of another problem", LOCKED),
+        }
+    )
+    answer = Resolution(the_answer(resolutions.problem(cell)), None)
+    found = {resolutions.problem(cell).key: answer}
+    resolutions.write_verdicts(found, [cell], expand(small))
+    assert [(name, line.judgement) for name, line in Resolved(layout.resolved).lines.items()] == [
+        (other.id, BLOCKED),
+        (cell.id, LOCKED),
+    ]
+    assert resolutions.judgement(cell) == LOCKED
+
+
+def test_a_damaged_file_is_not_overwritten(
+    resolutions: Resolutions, small: Matrix, layout: Layout, cell: Cell
+) -> None:
+    """A file that cannot be read is an error, and stays as it is."""
+    write_text(layout.resolved, "<<<<<<< HEAD")
+    found = {resolutions.problem(cell).key: Resolution(None, REFUTED)}
+    cells: Sequence[Cell] = expand(small)
+    with pytest.raises(InputError, match="damaged"):
+        resolutions.write_verdicts(found, [cell], cells)
+    assert layout.resolved.read_text(encoding="utf-8") == "<<<<<<< HEAD"
