@@ -93,6 +93,13 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs, interrupt_timeout=None)
 
 
+@nox.session
+def engines(session: nox.Session) -> None:
+    """Run the tests of tests/engines on each Docker engine, or on those that are named."""
+    install(session, "test")
+    session.run("python", "tests/engines/matrix.py", *session.posargs, interrupt_timeout=None)
+
+
 @nox.session(python=supported_pythons())
 def unit(session: nox.Session) -> None:
     """Run the tests that need neither Docker nor a network, and hold their coverage."""
