@@ -1,25 +1,38 @@
-"""How two builds of one layer differ: the paths, their attributes, and the likely cause."""
+"""How two builds of one layer differ: the paths, their attributes, and the likely cause. Pure."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO
 
+from envmatrix.engine import layer_content
+from envmatrix.engine.layer_content import Kind, read
 from envmatrix.model.evidence import Difference
 
 TEXT_LIMIT = 100_000
+"""The number of bytes up to which the text of a file is kept, to show the first difference."""
+
 WHITEOUT = ".wh."
 EMPTY = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
-"""The diff id of a layer without a path: two blocks of zeros."""
+"""The diff id of a layer that holds no path. Its tar is two blocks of zeros."""
+
+
+_DELETION = "deletion"
+_WORDS = {
+    Kind.SYMLINK: "link",
+    Kind.HARDLINK: "hard link",
+    # A lower layer holds its content; the link says where.
+    Kind.LOWERLINK: "file",
+    Kind.WHITEOUT: _DELETION,
+    Kind.OPAQUE: _DELETION,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One path of a layer. `content` is a hash; `text` is there for short text files."""
+    """One path of a layer. `content` is a hash. `text` is empty unless the file is a short text."""
 
     kind: str
     mode: str
@@ -29,64 +42,67 @@ class Entry:
     link: str
     content: str
     text: str = ""
+    attributes: str = ""
 
 
 def entries(layer: IO[bytes]) -> dict[str, Entry]:
-    """Return what a layer holds, by path."""
-    found = {}
-    with tarfile.open(fileobj=layer) as tar:
-        for member in tar:
-            file = tar.extractfile(member) if member.isreg() else None
-            content, text = _read(file, member.size) if file else ("", b"")
-            found[f"/{member.name}"] = Entry(
-                kind={tarfile.DIRTYPE: "directory", tarfile.SYMTYPE: "link"}.get(
-                    member.type, "file"
-                ),
-                mode=f"{member.mode:04o}",
-                owner=f"{member.uid}:{member.gid}",
-                time=int(member.mtime),
-                size=member.size,
-                link=member.linkname,
-                content=content,
-                text="" if b"\0" in text else text.decode("utf-8", "replace"),
-            )
-    return found
+    """Return the entries of a layer, by path. They are equal where only engines differ.
 
+    An entry of a deletion holds what its engine wrote: its mode, owner and time.
 
-def _read(file: IO[bytes], size: int) -> tuple[str, bytes]:
-    """Return the hash of a file, and what is in it if that is short.
-
-    Reads it once, never back: where engines compress layers, to go back is to start over.
+    Raises:
+        EngineError: the layer is not a whole tar, or no engine can have written it.
     """
-    found, text = hashlib.sha256(), b""
-    while piece := file.read(2**20):
-        found.update(piece)
-        if size <= TEXT_LIMIT:
-            text += piece
-    return found.hexdigest(), text
+    return {_text(path): _entry(found) for path, found in read(layer, TEXT_LIMIT).items()}
 
 
-def differences(first: Mapping[str, Entry], second: Mapping[str, Entry]) -> Iterator[Difference]:
-    """Yield each path that differs between two builds of a layer, in their order."""
+def _entry(found: layer_content.Entry) -> Entry:
+    return Entry(
+        kind=f"{_WORDS.get(found.kind, found.kind)} {found.device}".rstrip(),
+        mode=f"{found.mode:04o}",
+        owner=f"{found.uid}:{found.gid}",
+        time=found.time,
+        size=found.size,
+        link=_text(found.target if found.kind == Kind.SYMLINK else found.target[1:]),
+        content=found.sha256,
+        text="" if b"\0" in found.text else found.text.decode("utf-8", "replace"),
+        attributes=" ".join(f"{_text(name)}={value.hex()}" for name, value in found.attributes),
+    )
+
+
+def _text(data: bytes) -> str:
+    """Return text that evidence can keep."""
+    return data.decode("utf-8", "backslashreplace")
+
+
+def differences(
+    first: Mapping[str, Entry], second: Mapping[str, Entry], *, content_only: bool = False
+) -> Iterator[Difference]:
+    """Yield each path that differs between two builds of a layer, sorted by path.
+
+    With `content_only` the header of a deletion does not count: image stores disagree about it.
+    Then no path differs exactly where both layers have the same `content_digest`.
+    """
     for path in sorted({*first, *second}):
         one, other = first.get(path), second.get(path)
         if one is None or other is None:
-            yield Difference(
-                path=path,
-                what=f"only in the {'rebuilt' if one is None else 'first'} one",
-                cause=ONLY_ONCE,
-            )
+            build = "rebuilt" if one is None else "first"
+            yield Difference(path=path, what=f"only in the {build} one", cause=ONLY_ONCE)
+        elif content_only and one.kind == other.kind == _DELETION:
+            continue
         elif found := list(_attributes(one, other)):
             names = frozenset(name for name, _ in found)
-            what = "; ".join(said for _, said in found)
-            yield Difference(path=path, what=what, cause=_cause(path, names))
+            yield Difference(
+                path=path, what="; ".join(said for _, said in found), cause=_cause(path, names)
+            )
 
 
 def _attributes(one: Entry, other: Entry) -> Iterator[tuple[str, str]]:
-    for name in ("kind", "mode", "owner", "time", "size", "link"):
+    """Yield the name of each attribute that differs, and both values in words."""
+    for name in ("kind", "mode", "owner", "time", "size", "link", "attributes"):
         before, after = getattr(one, name), getattr(other, name)
         if before != after:
-            yield name, f"{name} {before} / {after}"
+            yield name, f"{name} {before!s:.200} / {after!s:.200}"
     if one.content != other.content:
         yield "content", f"content {_first_difference(one, other)}"
 
@@ -99,28 +115,33 @@ def _first_difference(one: Entry, other: Entry) -> str:
     return f"{one.content[:12]} / {other.content[:12]}"
 
 
-ONLY_ONCE = "what the step makes depends on the time, on chance or on the network"
+ONLY_ONCE = "the result of the step depends on the time, on chance or on the network"
 _DELETED = (
-    "a path of a lower layer is deleted, and the deletion carries the time of the build: "
-    "empty it instead, or do not make it below"
+    "a path of a lower layer is deleted here, and the deletion carries the time of the build: "
+    "empty the path instead, or do not create the path in the lower layer"
 )
 _UNSETTLED = (
-    "the time of the build: in the same RUN, set it to SOURCE_DATE_EPOCH; COPY and ADD give "
-    "folders a time that nothing can set"
+    "the path carries the time of the build: set the time to SOURCE_DATE_EPOCH in the same RUN; "
+    "COPY and ADD give folders a time that no setting changes"
 )
 _BYTECODE = (
-    "bytecode that holds a time, or that the interpreter wrote by itself: compile it with "
+    "the bytecode holds a time, or Python wrote the bytecode while it ran: compile bytecode with "
     "unchecked hashes, and run Python with -B before that"
 )
-_ACCOUNT = "the day of a change to an account: useradd takes it from SOURCE_DATE_EPOCH"
-# In order: what differs (None: anything), where, and the cause.
+_ACCOUNT = (
+    "the file holds the day on which an account changed: set SOURCE_DATE_EPOCH, from which "
+    "useradd takes the day"
+)
+_LOG = "the file belongs to a log or a cache: empty the log or the cache in the same RUN"
+_UMASK = "the permissions that new files get (umask) differ"
+# The first row that fits tells the cause: the attributes that differ (None: any), and the path.
 _CAUSES: tuple[tuple[frozenset[str] | None, str, str], ...] = (
     (None, rf"/{re.escape(WHITEOUT)}[^/]*$", _DELETED),
     (frozenset({"time"}), "", _UNSETTLED),
     (None, r"\.pyc$", _BYTECODE),
-    (None, r"^/var/(log|cache|lib/apt)/", "a log or a cache: empty it in the same RUN"),
+    (None, r"^/var/(log|cache|lib/apt)/", _LOG),
     (None, r"^/etc/(passwd|shadow|group|gshadow)-?$", _ACCOUNT),
-    (frozenset({"mode"}), "", "the permissions that files get by default (umask) differ"),
+    (frozenset({"mode"}), "", _UMASK),
     (None, "", ONLY_ONCE),
 )
 

@@ -1,30 +1,39 @@
-"""The verify stage: it builds each image again from nothing, and compares the two."""
+"""The verify stage: it builds each image again from nothing, and compares.
+
+Two comparisons are made. The image of this engine is compared with its twin, which is the same
+image built again. Where the evidence of a cell tells of an image with other layers, from another
+machine or another day, that image is compared with the one that is here.
+"""
 
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from envmatrix.engine.image import Image
+from envmatrix.engine.layer_content import content_digest
 from envmatrix.engine.layerdiff import EMPTY, differences, entries
 from envmatrix.engine.process import Cancelled
 from envmatrix.model.cells import Cell
-from envmatrix.model.errors import EnvmatrixError
+from envmatrix.model.digests import moved, short
+from envmatrix.model.errors import EngineError, EnvmatrixError
 from envmatrix.model.evidence import Difference, Evidence, Reproducibility, Reproducible
 from envmatrix.model.image_names import REPOSITORY
 from envmatrix.model.verdicts import Judgement
 from envmatrix.stages.build import Builder
+from envmatrix.stages.elsewhere import Here, compare, instruction, together, verified_at
 from envmatrix.stages.graph import Item, run_graph
 from envmatrix.stages.lock import Locked
 from envmatrix.stages.options import ENGINE, Options, Origin
 from envmatrix.stages.progress import Progress
 from envmatrix.stages.recipes import Built
 from envmatrix.stages.run import Runner
-from envmatrix.store.packages import SystemPackages
+from envmatrix.store.contents import Contents
+from envmatrix.store.packages import SystemPackages, between
 from envmatrix.store.rebuilds import Rebuilds
 
 SHOWN = 20
@@ -41,13 +50,22 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Twins:
+    """The image of a cell on this engine, which was compared with its twin, and its system."""
+
+    built: Built
+    system: Built
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """The result of rebuilding one step. `note` says what could not be compared, and why."""
 
     differences: tuple[Difference, ...] = ()
     note: str = ""
     checked: bool = True
-    layers: tuple[str, ...] = ()
+    twins: Twins | None = None
+    """The image of a cell that was compared."""
 
     @property
     def said(self) -> str:
@@ -60,12 +78,26 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
+class _Rebuilt:
+    """What came of rebuilding a cell, with the version of the engine."""
+
+    found: Reproducibility
+    compared: Twins | None
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verifier:
     """Verifies cells, and puts the result into their evidence."""
 
     runner: Runner
     rebuilds: Rebuilds
     packages: SystemPackages
+
+    @property
+    def contents(self) -> Contents:
+        """What is known of the contents of layers."""
+        return Contents(self.runner.building.records)
 
     def verify(self, cells: Sequence[Cell], options: Options, progress: Progress) -> list[Evidence]:
         """Rebuild cells and the images below them; return their evidence with the result.
@@ -79,17 +111,17 @@ class Verifier:
         locking = self.runner.locking
         found = locking.lock(cells, progress, jobs=options.jobs)
         locked = list(locking.locked(cells, found))
-        verified: Mapping[str, Sequence[str]] = {}
+        rebuilt: Mapping[str, _Rebuilt] = {}
         if locked:
             with self.runner.building.open(options, progress) as builder:
-                verified = self._rebuild(locked, builder, options, progress)
-        kept = (self._keep(cell, verified.get(cell.id, ())) for cell in cells)
+                rebuilt = self._rebuild(locked, builder, options, progress)
+        kept = (self._keep(cell, rebuilt.get(cell.id)) for cell in cells)
         return [evidence for evidence in kept if evidence is not None]
 
     def _rebuild(
         self, cells: Sequence[Locked], builder: Builder, options: Options, progress: Progress
-    ) -> Mapping[str, Sequence[str]]:
-        """Rebuild cells; return the layers of each that were verified, by cell id."""
+    ) -> Mapping[str, _Rebuilt]:
+        """Rebuild cells; return what came of each, by cell id."""
         items: dict[str, Item] = {}
         for one in cells:
             cell = one.cell
@@ -101,45 +133,86 @@ class Verifier:
                 item = Item(kind, subject, cell.id, ENGINE)
                 items.setdefault(item.key, item)
         progress.expect("verify", len(items))
-        comparer = _Comparer({one.cell.id: one for one in cells}, builder, progress)
+        by_id = {one.cell.id: one for one in cells}
+        comparer = _Comparer(by_id, builder, progress, self.contents)
         results = run_graph(
             list(items.values()), options.lanes, comparer.do, builder.engine.cancelled.set
         )
-        layers = {}
+        found = {}
         for one in cells:
             cell = one.cell
             below = [results[f"{Kind.OS}:{cell.os}"], results[f"{Kind.BASE}:{cell.base_id}"]]
             compared = results[f"{Kind.CELL}:{cell.id}"]
-            self.rebuilds.keep(compared.layers, _reproducibility([*below, compared]))
-            layers[cell.id] = compared.layers
-        return layers
+            reproducibility = _reproducibility([*below, compared])
+            if twins := compared.twins:
+                self.rebuilds.keep(twins.built.image.layers, reproducibility)
+            found[cell.id] = _Rebuilt(reproducibility, twins, builder.engine.version)
+        return found
 
-    def _keep(self, cell: Cell, layers: Sequence[str]) -> Evidence | None:
-        """Put the result of rebuilding an image of these layers into the evidence of a cell."""
-        evidence = self.runner.book.evidence(cell.id)
+    def _keep(self, cell: Cell, rebuilt: _Rebuilt | None) -> Evidence | None:
+        """Put what came of rebuilding the image of a cell into the evidence of the cell.
+
+        What could not be checked this time does not replace what is known from before.
+        """
+        runner = self.runner
+        evidence = runner.knowledge.current(cell) or runner.book.evidence(cell.id)
         if evidence is None:
             return None
-        found = self.rebuilds.of(layers)
-        if layers and evidence.layers and evidence.layers != tuple(layers):
-            found = self._of_another_image(cell, evidence.layers, layers, found)
-        evidence = evidence.with_reproducibility(found)
-        self.runner.book.keep(evidence)
-        return evidence
+        before = evidence.reproducibility
+        found = rebuilt.found if rebuilt else Reproducibility()
+        if rebuilt and rebuilt.compared and evidence.layers:
+            here = self._here(rebuilt.compared, rebuilt.engine)
+            if evidence.layers == here.layers:
+                evidence = evidence.with_contents(here.contents)
+            else:
+                found = together(found, self._compare(cell, evidence, here, rebuilt.compared))
+        checked = found.status is not Reproducible.NOT_CHECKED
+        known = before.status is not Reproducible.NOT_CHECKED
+        kept = before if known and not checked else found
+        runner.book.keep(evidence.with_reproducibility(kept))
+        return evidence.with_reproducibility(found)
 
-    def _of_another_image(
-        self, cell: Cell, probed: Sequence[str], layers: Sequence[str], found: Reproducibility
-    ) -> Reproducibility:
-        """Return the result for a cell whose probes ran in an image with other layers."""
-        drift = self.packages.drift_below(cell, layers) if probed[0] != layers[0] else ""
-        if not drift:
-            note = "the image that was probed had other layers, though its inputs are the same"
-            return found.model_copy(update={"status": Reproducible.DIFFERS, "notes": (note,)})
-        note = (
-            f"the image that was probed stands on another {cell.os} than can be made now: {drift}"
-            "; run it again, then verify"
+    def _here(self, compared: Twins, engine: str) -> Here:
+        contents, layers = self.contents, compared.built.image.layers
+        known = [contents.get(layer) for layer in layers]
+        return Here(
+            layers,
+            contents.of(layers),
+            tuple(record.step if record else "" for record in known),
+            len(compared.system.image.layers),
+            engine,
         )
-        return found.model_copy(
-            update={"status": Reproducible.NOT_CHECKED, "verified_at": None, "notes": (note,)}
+
+    def _compare(
+        self, cell: Cell, evidence: Evidence, here: Here, compared: Twins
+    ) -> Reproducibility:
+        """Compare an image with other layers, which the evidence tells of, with the one here."""
+        return compare(evidence, here, lambda: self._other_system(cell, evidence, compared.system))
+
+    def _other_system(self, cell: Cell, evidence: Evidence, system: Built) -> str:
+        """Say why the operating system below the image that was probed may be another than here."""
+        base = evidence.base
+        if base is None or base.origin is None:
+            return f"where the {cell.os} of the image that was probed came from is not known"
+        if base.origin != system.origin:
+            return (
+                f"the {cell.os} of the image that was probed came by {base.origin}, and the one "
+                f"here by {system.origin}"
+            )
+        if system.origin == Origin.PULL:
+            reference = self.runner.building.matrix.axes.os[cell.os].image
+            if not (base.digest and system.digest):
+                whose = "here" if base.digest else "of the image that was probed"
+                return f"the digest of the {reference} {whose} is not known"
+            digests = {*system.image.digests_of(reference), system.digest}
+            return moved(reference, base.digest, digests)
+        before = self.packages.held(evidence.layers) or self.packages.published(cell.os)
+        now = self.packages.held(system.image.layers)
+        if not (before and now):
+            return f"the packages of the {cell.os} of the image that was probed are not known"
+        drift = between(before, now)
+        return drift and (
+            f"the image that was probed stands on another {cell.os} than can be made now: {drift}"
         )
 
 
@@ -153,7 +226,7 @@ def _reproducibility(steps: Sequence[Compared]) -> Reproducibility:
         status = Reproducible.NOT_CHECKED
     return Reproducibility(
         status=status,
-        verified_at=datetime.now(UTC).date(),
+        verified_at=verified_at(status),
         differences=found,
         notes=tuple(step.note for step in steps if step.note),
     )
@@ -166,6 +239,8 @@ class _Comparer:
     cells: Mapping[str, Locked]
     builder: Builder
     progress: Progress
+    contents: Contents
+    _reading: threading.Lock = field(default_factory=threading.Lock)
 
     def do(self, item: Item, _: Mapping[str, Compared]) -> Compared:
         self.progress.started("verify", item.subject)
@@ -186,7 +261,7 @@ class _Comparer:
             case Kind.BASE:
                 return self._twins(self.builder.rebuild_base(one.cell))
             case Kind.CELL:
-                return self._twins(self.builder.rebuild_cell(one.cell, one.lock))
+                return self._cell(one)
 
     def _os(self, cell: Cell) -> Compared:
         systems = self.builder.systems
@@ -194,7 +269,7 @@ class _Comparer:
         if isinstance(built, Judgement):
             return Compared(note=built.cause, checked=False)
         if built.origin != Origin.BOOTSTRAP:
-            return Compared(note=f"{cell.os} is what the registry gave, by digest")
+            return Compared(note=_of_registry(cell, built))
         before = systems.packages.held(built.image.layers)
         again = systems.bootstrap(cell, f"{REPOSITORY}/verify:{cell.os}")
         now = systems.packages.held(again.layers)
@@ -205,6 +280,40 @@ class _Comparer:
                 f"({len(set(before) ^ set(now))} packages)"
             )
         return self._compare(built, again)
+
+    def _cell(self, one: Locked) -> Compared:
+        found = self.builder.rebuild_cell(one.cell, one.lock)
+        compared = self._twins(found)
+        system = self.builder.systems.get(one.cell)
+        if isinstance(found, Judgement) or isinstance(system, Judgement):
+            return compared
+        built, _ = found
+        return replace(compared, note=self._read(built.image), twins=Twins(built, system))
+
+    def _read(self, image: Image) -> str:
+        """Take the digests of what layers contain that are not known yet; say what hindered that.
+
+        One image is read at a time: a base that several cells stand on is read once.
+        """
+        engine = self.builder.engine
+        folder = self.builder.building.layout.state / "verify"
+        with self._reading:
+            ahead = {layer for layer in image.layers if not self.contents.get(layer)}
+            if not ahead:
+                return ""
+            try:
+                with engine.images.saved(image.id, folder) as saved:
+                    for layer, file, step in zip(
+                        image.layers, saved.layers, saved.steps, strict=True
+                    ):
+                        if engine.cancelled.is_set():
+                            raise Cancelled
+                        if layer in ahead:
+                            self.contents.keep(layer, content_digest(file), instruction(step))
+                            ahead.discard(layer)
+            except EngineError as error:
+                return f"what its layers contain could not be read: {error.what}"
+        return ""
 
     def _twins(self, found: tuple[Built, Image] | Judgement) -> Compared:
         if isinstance(found, Judgement):
@@ -221,7 +330,7 @@ class _Comparer:
             ]
         finally:
             images.remove(again.id)
-        return Compared(tuple(found), layers=built.image.layers)
+        return Compared(tuple(found))
 
     def _layer_differences(self, first: Image, again: Image) -> Iterator[Difference]:
         held, held_again = _holding(first), _holding(again)
@@ -244,6 +353,13 @@ class _Comparer:
                         path=f"(layer {place + 1})", what="the order of its paths", cause=_ORDER
                     )
                 ]
+
+
+def _of_registry(cell: Cell, built: Built) -> str:
+    """Say what a pulled system is compared by."""
+    if built.digest:
+        return f"{cell.os} is what the registry gave, by its digest {short(built.digest)}"
+    return f"{cell.os} is an image of this engine, and no registry's digest of it is known"
 
 
 def _holding(image: Image) -> list[tuple[int, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from envmatrix.model.digests import digest
-from envmatrix.model.evidence import Reproducibility
+from envmatrix.model.evidence import Reproducibility, Reproducible
 from envmatrix.store.records import Records
 
 
@@ -23,6 +23,10 @@ class Rebuilds:
         return found or Reproducibility()
 
     def keep(self, layers: Sequence[str], found: Reproducibility) -> None:
-        """Record what came of rebuilding the image that has these layers."""
-        if layers:
+        """Record what came of rebuilding the image that has these layers.
+
+        That it could not be checked does not replace an answer of an earlier day.
+        """
+        checked = found.status is not Reproducible.NOT_CHECKED
+        if layers and (checked or self.of(layers).status is Reproducible.NOT_CHECKED):
             self._records.put("verify", digest(list(layers)), found)
