@@ -12,23 +12,32 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from threading import Event
 from urllib.parse import urlsplit
 
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from envmatrix.model.errors import ToolError
 from envmatrix.model.locks import Problem, Resolution
-from envmatrix.model.verdicts import Judgement
-from envmatrix.resolve.pip_settings import PipSettings, pip_settings
+from envmatrix.model.verdicts import Judgement, Verdict
+from envmatrix.resolve.indexes import Indexes, Trouble
+from envmatrix.resolve.pages import File
+from envmatrix.resolve.pip_settings import PipSettings, pip_settings, shown
+from envmatrix.resolve.programs import StoppedError
 from envmatrix.resolve.pylock import read_pylock
 from envmatrix.resolve.tags import fits, supported_tags
 from envmatrix.resolve.uv import run_uv
 from envmatrix.resolve.uv_output import (
-    THE_INDEX,
+    Reading,
     blocked,
-    classify,
-    last_cause,
+    mentioned,
+    read,
+    refused,
+    searched,
     split_log,
-    tells_of_no_connection,
 )
 from envmatrix.store.records import Records
 from envmatrix.store.resolutions import keep
@@ -38,7 +47,9 @@ _OWN_INDEXES = None
 _EVERY_PYTHON = "every Python"
 # pip looks at all indexes alike. uv by default stops at the first index that has the name.
 _ALL_INDEXES = "unsafe-best-match"
-_FIRST_INDEX = "first-index"
+_PAUSE_SECONDS = 0.5
+_ROUNDS = 3
+"""How often uv is asked at most before what it says is believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +57,46 @@ class _Answer:
     """What uv gave for a problem.
 
     `proof` is the judgement of uv's words where it gave no lock. `tried` are the file names of
-    all wheels that its search took, and of those that it dropped again.
+    all wheels that its search took, and of those that it dropped again. `names` are the
+    distributions on which the proof depends. `trouble` is what kept the proof from being believed.
     """
 
     resolution: Resolution
     proof: Judgement | None = None
     tried: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
+    reading: Reading | None = None
+    trouble: Trouble | None = None
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether uv says that there is no solution."""
+        return self.proof is not None and self.proof.verdict is Verdict.IMPOSSIBLE
+
+
+def _say_nothing(_: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass
 class Resolver:
-    """Asks uv, and remembers which indexes cannot be reached, so that it waits for each once.
+    """Asks uv, and remembers which hosts cannot be reached, so that it waits for each once.
 
-    `unreachable` gives the reason for an index by its address. Where there is no connection to a
-    host at all, it gives the reason by the name of the host.
+    `tell` gets what a user should know, such as that a question is asked again. `of_the_base` are
+    the distributions that every base and every environment holds: where one of them is missing,
+    that says nothing about a cell.
     """
 
     records: Records
     settings: PipSettings = field(default_factory=pip_settings)
-    unreachable: dict[str | None, str] = field(default_factory=dict)
+    tell: Callable[[str], None] = _say_nothing
+    of_the_base: frozenset[str] = frozenset()
+    stopped: Event = field(default_factory=Event)
+
+    @cached_property
+    def indexes(self) -> Indexes:
+        """What the indexes answered in this run."""
+        return Indexes(self.settings, self.stopped)
 
     def resolve_all(
         self, problems: Iterable[Problem], jobs: int, done: Callable[[Problem, Resolution], None]
@@ -91,14 +123,22 @@ class Resolver:
             if group is not scouts[host]:
                 scout_is_back[host].wait()
             try:
+                if self.stopped.is_set():
+                    raise StoppedError
                 return self._resolve_group(group, done)
             finally:
                 scout_is_back[host].set()
 
         found: dict[str, Resolution] = {}
         with ThreadPoolExecutor(max_workers=jobs) as pool:
-            for part in pool.map(resolve, _in_order(groups, scouts)):
-                found |= part
+            try:
+                for part in pool.map(resolve, _in_order(groups, scouts)):
+                    found |= part
+            except BaseException:
+                # Ctrl-C, or a fault: programs at work are ended, and no other one starts.
+                self.stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         return found
 
     def _resolve_group(
@@ -116,7 +156,7 @@ class Resolver:
                 answer = self._resolve(problem)
                 resolution = answer.resolution
                 last[problem.python] = answer
-                if reach := _reach(answer.proof, problem):
+                if reach := _reach(answer, problem):
                     settled[reach] = resolution
             if resolution.lasting:
                 keep(self.records, problem, resolution)
@@ -127,64 +167,211 @@ class Resolver:
     def _resolve(self, problem: Problem) -> _Answer:
         """Return the answer to a problem.
 
-        uv is asked with the variant's own index. Where this index cannot be reached, uv is asked
-        with the user's settings alone. A lock that it finds then is as good as any, but "no
-        solution" proves nothing then.
+        uv is asked with the variant's own index. Where this index is in trouble, uv is asked with
+        the user's settings alone. A lock that it finds then is as good as any, but "no solution"
+        proves nothing then.
         """
-        if cause := self._out_of_reach(_OWN_INDEXES):
-            return _Answer(Resolution(None, blocked(cause)))
-        if not self._out_of_reach(problem.index):
-            answer = self._ask(problem, problem.index)
-            if problem.index and answer.proof and answer.resolution.lasting:
-                # uv silently passes over an index that refuses (401, 403) where another index has
-                # the name. With this strategy the variant's index comes first and has to answer.
-                self._ask(problem, problem.index, strategy=_FIRST_INDEX)
-            if not self._out_of_reach(problem.index):
+        for place in self.indexes.own:
+            if trouble := self.indexes.dead(place):
+                return _in_trouble(trouble)
+        if problem.index is None:
+            return self._proven(problem, _OWN_INDEXES)
+        first = self.indexes.places(problem.index)[0]
+        trouble = self.indexes.dead(first)
+        if trouble is None:
+            answer = self._proven(problem, problem.index)
+            if answer.trouble is None or answer.trouble.place != first:
                 return answer
-        cause = self._out_of_reach(problem.index)
-        answer = self._ask(problem, _OWN_INDEXES)
+            trouble = answer.trouble
+        alone = self._ask(problem, _OWN_INDEXES)
+        if alone.resolution.lock:
+            return alone
+        # The cause names the variant's index by its own address: others of the host share it.
+        return _in_trouble(replace(trouble, place=first))
+
+    def _proven(self, problem: Problem, index: str | None) -> _Answer:
+        """Return a lock, or a proof that is confirmed, or why the question has no answer now."""
+        answer = self._ask(problem, index)
+        witnessed: Judgement | None = None
+        for attempt in range(_ROUNDS):
+            if answer.resolution.lock:
+                return answer
+            trouble, believed = self._confirm(problem, index, answer)
+            if believed or (trouble is None and witnessed and answer.proof == witnessed):
+                return self._believed(problem, index, answer)
+            if attempt == _ROUNDS - 1:
+                break
+            if trouble or not answer.is_proof:
+                if attempt >= self.settings.retries or not _is_transient(trouble, answer):
+                    break
+                self._tell_of_retry(problem, trouble)
+                self.stopped.wait(_PAUSE_SECONDS * (attempt + 1))
+            witnessed = answer.proof if answer.is_proof and trouble is None else None
+            self.indexes.forget(index, answer.names, all_of_them=trouble is None)
+            self.indexes.forget_metadata()
+            answer = self._ask(problem, index, refresh=True)
         if answer.resolution.lock:
             return answer
+        if trouble:
+            return replace(answer, resolution=_in_trouble(trouble).resolution, trouble=trouble)
+        if not answer.is_proof:
+            return answer
+        cause = f"uv and {self.indexes.named(index)} contradict each other"
         return replace(answer, resolution=Resolution(None, blocked(cause)))
 
-    def _out_of_reach(self, index: str | None) -> str:
-        """Return why an index cannot be reached, or nothing where no reason is known."""
-        reason = self.unreachable.get(index) or self.unreachable.get(_host(index))
-        return f"{index or THE_INDEX} cannot be reached: {reason}" if reason else ""
+    def _tell_of_retry(self, problem: Problem, trouble: Trouble | None) -> None:
+        why = trouble.cause if trouble else "uv could not finish"
+        self.tell(f"{problem.requires[0]} is asked for again: {why}")
 
-    def _ask(self, problem: Problem, index: str | None, strategy: str = _ALL_INDEXES) -> _Answer:
+    def _believed(self, problem: Problem, index: str | None, answer: _Answer) -> _Answer:
+        proof = answer.proof
+        assert proof is not None  # noqa: S101  (for the type checker: only proofs are believed)
+        told = replace(proof, cause=f"{proof.cause} (according to {self.indexes.named(index)})")
+        name = canonicalize_name(answer.reading.name) if answer.reading else ""
+        if name in self.of_the_base or problem.roots <= self.of_the_base:
+            return replace(answer, resolution=Resolution(None, _about_the_base(told)))
+        return replace(answer, resolution=Resolution(None, told, self.settings.digest))
+
+    def _confirm(
+        self, problem: Problem, index: str | None, answer: _Answer
+    ) -> tuple[Trouble | None, bool]:
+        """Return the trouble that keeps a proof from being believed, and whether it is believed.
+
+        Neither means: uv has to say it once more, and trust nothing that it kept.
+        """
+        if trouble := self.indexes.trouble(index, sorted(answer.names)):
+            return trouble, False
+        reading = answer.reading
+        if not answer.is_proof or reading is None:
+            return None, False
+        name = canonicalize_name(reading.name)
+        if name in problem.roots and _pages_say_so(
+            reading, problem, list(self.indexes.files(index, name))
+        ):
+            return None, True
+        for one in sorted(answer.names):
+            for file in self.indexes.files(index, one):
+                why = self.indexes.unsound(file) if file.filename in answer.tried else ""
+                if why:
+                    place = self.indexes.places(index)[0]
+                    return Trouble(place, why, transient=True), False
+        return None, False
+
+    def _ask(self, problem: Problem, index: str | None, *, refresh: bool = False) -> _Answer:
+        """Ask uv once."""
         with tempfile.TemporaryDirectory(prefix="envmatrix-") as folder:
             output = Path(folder) / "pylock.toml"
             result = run_uv(
-                problem, index=index, strategy=strategy, settings=self.settings, output=output
+                problem,
+                index=index,
+                strategy=_ALL_INDEXES,
+                settings=self.settings,
+                output=output,
+                refresh=refresh,
+                stopped=self.stopped,
             )
             said, tried = split_log(result.stderr)
             if result.returncode == 0:
-                return _Answer(Resolution(read_pylock(output, problem), None), tried=tried)
-        judgement = classify(said, index)
-        if judgement.kind == "blocked":
-            failed = index if index and index in said else _OWN_INDEXES
-            place = _host(failed) if tells_of_no_connection(said) else failed
-            self.unreachable[place] = last_cause(said)
-        return _Answer(Resolution(None, judgement), proof=judgement)
+                return _lock_of(output, problem, tried)
+        reading = self._in_our_words(read(said, index))
+        names = mentioned(said, searched(result.stderr) | problem.roots)
+        named = {canonicalize_name(reading.name)} if reading.name else set()
+        return _Answer(
+            Resolution(None, reading.judgement),
+            proof=reading.judgement,
+            tried=tried,
+            names=names | named or problem.roots,
+            reading=reading,
+        )
+
+    def _in_our_words(self, reading: Reading) -> Reading:
+        """Name a place of the settings as all messages do: the default index has no address."""
+        judgement = reading.judgement
+        for place in self.indexes.own:
+            if place.host:
+                cause = judgement.cause.replace(shown(place.url), place.shown)
+                judgement = replace(judgement, cause=cause)
+        return replace(reading, judgement=judgement)
 
 
-def _reach(proof: Judgement | None, problem: Problem) -> str | None:
-    """Return the Pythons for which uv's words hold in this group too, or None.
+def _lock_of(output: Path, problem: Problem, tried: frozenset[str]) -> _Answer:
+    """Return the lock that uv wrote. One that cannot be used settles this question alone."""
+    try:
+        return _Answer(Resolution(read_pylock(output, problem), None), tried=tried)
+    except (ToolError, OSError) as error:
+        judgement = blocked(error.what if isinstance(error, ToolError) else "uv wrote no lock")
+        return _Answer(Resolution(None, judgement), proof=judgement, names=problem.roots)
+
+
+def _about_the_base(proof: Judgement) -> Judgement:
+    """Return what a proof about a distribution that every base holds means for a cell."""
+    return Judgement(
+        Verdict.UNKNOWN,
+        "base",
+        "base-package",
+        f"what every base holds cannot be locked: {proof.cause}",
+        "give pip an index that has it, or change `base` in the matrix; then lock again",
+    )
+
+
+def _is_transient(trouble: Trouble | None, answer: _Answer) -> bool:
+    """Return whether the same question may have another answer soon."""
+    if trouble:
+        return trouble.transient
+    return answer.reading is not None and answer.reading.transient
+
+
+def _in_trouble(trouble: Trouble) -> _Answer:
+    judgement = (
+        refused(trouble.cause, trouble.place.shown) if trouble.refused else blocked(trouble.cause)
+    )
+    return _Answer(Resolution(None, judgement), proof=judgement, trouble=trouble)
+
+
+def _pages_say_so(reading: Reading, problem: Problem, files: Sequence[File]) -> bool:
+    """Return whether the pages of a name alone prove what uv said of it.
+
+    Whatever needs more than the pages, such as a range of versions or metadata, is not proven so.
+    """
+    kind = reading.judgement.kind
+    if kind == "no-such-package":
+        return not files
+    try:
+        version = Version(reading.version)
+    except InvalidVersion:
+        return False
+    released = [file for file in files if file.version and _is(file.version, version)]
+    if kind == "no-such-version":
+        return bool(files) and not released
+    if kind in ("no-wheel", "no-wheel-for-python", "no-wheel-for-platform", "glibc-too-old"):
+        tags = frozenset(supported_tags(problem.python, f"2.{problem.uv_glibc}", problem.arch))
+        return bool(released) and not any(fits(file.filename, tags) for file in released)
+    return False
+
+
+def _is(found: Version, asked: Version) -> bool:
+    """Return whether a release is the one that was asked for. A local part counts where asked."""
+    return found == asked or (asked.local is None and found.public == asked.public)
+
+
+def _reach(answer: _Answer, problem: Problem) -> str | None:
+    """Return the Pythons for which an answer holds in this group too, or None.
 
     A release that does not exist, exists for no Python and no glibc. A release that has no wheel
     for a Python, has none for any glibc. Both hold only for the requirements themselves: whether
-    a dependency is needed at all can depend on the Python.
+    a dependency is needed at all can depend on the Python. An index that is in trouble is so for
+    the same names again.
     """
-    if proof is None:
+    judgement = answer.resolution.judgement
+    if judgement is None:
         return None
-    roots = {re.split(r"[\[=<>!~]", requirement)[0].lower() for requirement in problem.requires}
-    named = re.match(r"[A-Za-z0-9._-]+", proof.cause)
-    if proof.kind == "blocked":
-        return _EVERY_PYTHON
-    if named is None or named[0].lower() not in roots:
+    if answer.trouble is not None:
+        return _EVERY_PYTHON if answer.names <= problem.roots else None
+    named = re.match(r"[A-Za-z0-9._-]+", judgement.cause)
+    if named is None or canonicalize_name(named[0]) not in problem.roots:
         return None
-    return {"no-such-version": _EVERY_PYTHON, "no-wheel-for-python": problem.python}.get(proof.kind)
+    reach = {"no-such-version": _EVERY_PYTHON, "no-wheel-for-python": problem.python}
+    return reach.get(judgement.kind)
 
 
 def _carried(answer: _Answer, problem: Problem) -> Resolution | None:

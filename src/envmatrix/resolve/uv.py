@@ -1,4 +1,9 @@
-"""Running uv: its command, its environment, and how long it may take."""
+"""Running uv: its command, its environment, its settings, and how long it may take.
+
+uv is hermetic: it reads no settings of the user, and of the environment only what an allow-list
+names. The user's pip settings reach it in a file that nobody else can read, because addresses of
+indexes can hold passwords, and every user of a machine can read command lines.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +11,18 @@ import os
 import subprocess
 import sys
 import sysconfig
+import threading
 from pathlib import Path
 
 from uv import find_uv_bin
 
 from envmatrix.model.errors import ToolError
-from envmatrix.model.locks import Problem
+from envmatrix.model.locks import UV_RELEASES, Problem
 from envmatrix.resolve.pip_settings import PipSettings
+from envmatrix.resolve.programs import TooSlowError, run_program
 
-# The releases of uv whose words and log `uv_output` reads. uv promises neither to stay the same,
-# so pyproject.toml allows these releases only. Before you change them, record the outputs in
-# tests/unit/resolve/uv_output again; the tests say how, and whether UV_GLIBC still holds.
-UV_RELEASES = "0.13"
+__all__ = ["RESOLVE_SECONDS", "UV_RELEASES", "run_uv"]
+
 RESOLVE_SECONDS = 300
 # uv builds nothing here, so the Python that it is given does not change the answer. Without one,
 # uv looks for the asked version and starts every Python that it finds, up to a second each. A
@@ -28,23 +33,38 @@ _ENVIRONMENT = {"NO_COLOR": "1", "RUST_LOG": "uv_resolver::resolver=debug"}
 
 
 def run_uv(
-    problem: Problem, *, index: str | None, strategy: str, settings: PipSettings, output: Path
+    problem: Problem,
+    *,
+    index: str | None,
+    strategy: str,
+    settings: PipSettings,
+    output: Path,
+    refresh: bool = False,
+    stopped: threading.Event | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Ask uv to write the lock of a problem to `output`, a new file named `pylock.toml`.
 
     `index` comes before the indexes of the user's settings. `strategy` tells how uv uses several
-    indexes. Where uv takes too long, the result says so as uv's own words would.
+    indexes. With `refresh` uv trusts nothing that it kept of earlier answers. Where uv takes too
+    long, the result says so as uv's own words would.
 
     Raises:
+        StoppedError: `stopped` was set meanwhile.
         ToolError: uv cannot be started.
     """
     constraints = output.with_name("constraints.txt")
     constraints.write_text("\n".join(problem.constraints) + "\n", encoding="utf-8")
+    config = output.with_name("uv.toml")
+    config.touch(mode=0o600)
+    config.write_text(settings.uv_config(index, strategy), encoding="utf-8")
     command = [
-        find_uv_bin(),
+        _program(),
         "pip",
         "compile",
         "-",
+        # uv reads this file and no other: neither the user's nor a project's.
+        "--config-file",
+        str(config),
         "--constraints",
         str(constraints),
         "--python-version",
@@ -55,36 +75,45 @@ def run_uv(
         "--only-binary",
         ":all:",
         "--exclude-newer",
-        problem.as_of,
+        problem.cutoff,
         "--no-python-downloads",
         "--format",
         "pylock.toml",
         "--output-file",
         str(output),
         "--quiet",
-        "--index-strategy",
-        strategy,
-        *(["--index", index] if index else []),
-        *settings.uv_arguments(),
+        *(["--refresh"] if refresh else []),
     ]
     try:
-        return subprocess.run(
+        return run_program(
             command,
-            input="\n".join(problem.requires) + "\n",
-            text=True,
-            capture_output=True,
-            check=False,
-            env=os.environ | settings.uv_environment() | _ENVIRONMENT,
-            cwd=output.parent,
-            timeout=RESOLVE_SECONDS,
+            text="\n".join(problem.requires) + "\n",
+            environment=settings.uv_environment(os.environ) | _ENVIRONMENT,
+            folder=output.parent,
+            seconds=RESOLVE_SECONDS,
+            stopped=stopped or threading.Event(),
         )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(
-            command, 2, "", f"error: timed out after {RESOLVE_SECONDS} s"
-        )
+    except TooSlowError as error:
+        return subprocess.CompletedProcess(command, 2, "", f"error: {error}")
     except OSError as error:
         raise ToolError(
             f"uv cannot be started: {error}",
             where=command[0],
             next_step="reinstall envmatrix; uv comes with it",
+        ) from error
+
+
+def _program() -> str:
+    """Return the path of the uv that was installed with envmatrix.
+
+    Raises:
+        ToolError: it is gone.
+    """
+    try:
+        return find_uv_bin()
+    except FileNotFoundError as error:
+        raise ToolError(
+            "uv is missing, which resolves locks",
+            where=sys.prefix,
+            next_step=f"install it with `{sys.executable} -m pip install 'uv~={UV_RELEASES}.0'`",
         ) from error

@@ -16,7 +16,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from urllib.parse import quote
 
-from packaging.utils import parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from envmatrix.model.errors import SurroundingsError
 
@@ -97,7 +97,7 @@ class _Index(http.server.SimpleHTTPRequestHandler):
             f'<a href="/wheels/{path.parent.name}/{quote(path.name)}#sha256={path.parent.name}">'
             f"{path.name}</a>"
             for path in sorted(Path(self.directory, "wheels").glob("*/*.whl"))
-            if parse_wheel_filename(path.name)[0] == page[1]
+            if _distribution(path.name) == page[1]
         ]
         body = "\n".join(links).encode()
         self.send_response(http.HTTPStatus.OK if links else http.HTTPStatus.NOT_FOUND)
@@ -108,3 +108,11 @@ class _Index(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Print nothing: the terminal belongs to the progress display."""
+
+
+def _distribution(filename: str) -> str:
+    """Return the name of the distribution of a wheel; empty where a stray file is no wheel."""
+    try:
+        return parse_wheel_filename(filename)[0]
+    except InvalidWheelFilename:
+        return ""

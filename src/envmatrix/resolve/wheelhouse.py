@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -19,24 +18,52 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from envmatrix.model.causes import SURROUNDINGS, classify
-from envmatrix.model.errors import DiskError, NetworkError, SurroundingsError
-from envmatrix.model.locks import Lock, Wheel
+from envmatrix.model.errors import DiskError, InputError, NetworkError, SurroundingsError
+from envmatrix.model.locks import Lock, Wheel, check_wheel
+from envmatrix.resolve.pip_settings import pip_environment
+from envmatrix.resolve.programs import TooSlowError, run_program
 from envmatrix.resolve.tags import platform_tags
+from envmatrix.resolve.uv_output import without_addresses
+
+# How long the download of some wheels may take in all. A server that drips is slower.
+DOWNLOAD_SECONDS = 600.0
+_BYTES_A_SECOND = 256 * 1024
+_OF_UNKNOWN_SIZE = 2**30
 
 
 class Wheelhouse:
-    """The wheels under a folder, at `wheels/SHA-256/FILE`. `tell` gets what a user should know."""
+    """The wheels under a folder, at `wheels/SHA-256/FILE`.
 
-    def __init__(self, root: Path, tell: Callable[[str], None]) -> None:
+    `tell` gets what a user should know. A download ends at once when `stopped` is set.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        tell: Callable[[str], None],
+        stopped: threading.Event | None = None,
+    ) -> None:
         self.root = root
         self._tell = tell
+        self._stopped = stopped or threading.Event()
         self._downloading = threading.Lock()
         # Two locks: the wheels of one build can be checked while others are downloaded.
         self._checking = threading.Lock()
         self._sound: set[Path] = set()
 
     def path(self, wheel: Wheel) -> Path:
-        """Return the place of a wheel, whether the wheel is there or not."""
+        """Return the place of a wheel, whether the wheel is there or not.
+
+        Raises:
+            InputError: a field of the wheel is not as it must be. No path leaves the folder so.
+        """
+        try:
+            check_wheel(wheel)
+        except ValueError as error:
+            raise InputError(
+                f"a lock names a wheel that cannot be one: {error}",
+                next_step="make the lock anew with `envmatrix lock --fresh`",
+            ) from None
         return self.root / "wheels" / wheel.sha256 / wheel.filename
 
     def missing(self, lock: Lock) -> list[Wheel]:
@@ -107,6 +134,8 @@ class Wheelhouse:
     def _download(
         self, wheels: Sequence[Wheel], folder: Path, target: Sequence[str], index: str | None
     ) -> None:
+        for wheel in wheels:
+            self.path(wheel)  # No line that pip reads can be an option, whoever made the lock.
         wanted = folder / "requirements.txt"
         wanted.write_text(
             "".join(
@@ -118,6 +147,7 @@ class Wheelhouse:
             sys.executable,
             "-m",
             "pip",
+            "--no-input",
             "download",
             "--requirement",
             str(wanted),
@@ -142,12 +172,21 @@ class Wheelhouse:
         attempts = [command] + ([[*command, "--extra-index-url", index]] if index else [])
         # pip's temporary files then lie on the disk whose space was checked, and are removed with
         # the folder.
-        environment = {**os.environ, "TMPDIR": str(folder)}
+        environment = pip_environment(os.environ) | {"TMPDIR": str(folder)}
+        size = sum(wheel.size or _OF_UNKNOWN_SIZE for wheel in wheels)
         output = ""
         for attempt in attempts:
-            result = subprocess.run(
-                attempt, env=environment, capture_output=True, text=True, check=False
-            )
+            try:
+                result = run_program(
+                    attempt,
+                    environment=environment,
+                    folder=Path.cwd(),  # pip's settings may hold paths that begin here
+                    seconds=DOWNLOAD_SECONDS + size / _BYTES_A_SECOND,
+                    stopped=self._stopped,
+                )
+            except TooSlowError as error:
+                output = f"ERROR: the download {error}"
+                continue
             if result.returncode == 0:
                 return
             output = result.stderr
@@ -208,7 +247,8 @@ def _failure(wheels: Sequence[Wheel], output: str) -> SurroundingsError:
         )
     said = [line for line in output.splitlines() if "ERROR" in line]
     return NetworkError(
-        f"{names} cannot be downloaded: " + " ".join(said or ["pip said nothing"])[:600],
+        f"{names} cannot be downloaded: "
+        + without_addresses(" ".join(said or ["pip said nothing"]))[:600],
         next_step="check the index and the network, then run again",
     )
 

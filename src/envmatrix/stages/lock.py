@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from envmatrix.model.cells import Cell
 from envmatrix.model.locks import Lock, Problem, Resolution
 from envmatrix.model.verdicts import Verdict
+from envmatrix.resolve.pip_settings import pip_settings
 from envmatrix.resolve.resolver import Resolver
 from envmatrix.stages.options import default_jobs
 from envmatrix.stages.progress import Progress
@@ -40,27 +41,23 @@ class Locking:
         *,
         jobs: int | None,
         fresh: bool = False,
+        keeping: bool = False,
     ) -> Found:
         """Resolve every cell that has no lock yet, and the bases below; return all resolutions.
 
-        A `fresh` run asks the resolver about every cell, also where the answer is known.
+        A `fresh` run asks the resolver about every cell, also where the answer is known. Where it
+        gets none, it goes on with what is known if it is `keeping` that.
         """
         found: dict[str, Resolution] = {}
         ahead: dict[str, Problem] = {}
-        for cell in cells:
-            if cell.excluded:
+        kept: dict[str, Resolution] = {}
+        for problem, cell, known in self._questions(cells):
+            if known and not fresh and self._holds_here(cell, known):
+                found[problem.key] = known
                 continue
-            for problem, known in (
-                (self.resolutions.problem(cell), self.resolutions.of_cell),
-                (self.resolutions.base_problem(cell), self.resolutions.of_base),
-            ):
-                if problem.key in found:
-                    continue
-                resolution = None if fresh else known(cell)
-                if resolution is not None:
-                    found[problem.key] = resolution
-                else:
-                    ahead[problem.key] = problem
+            ahead[problem.key] = problem
+            if known and (keeping or not fresh):
+                kept[problem.key] = known
         progress.expect("lock", len(ahead))
 
         def done(problem: Problem, resolution: Resolution) -> None:
@@ -71,8 +68,40 @@ class Locking:
         if ahead:
             # uv waits for indexes most of its time, and takes little memory.
             side_by_side = jobs or min(16, 4 * default_jobs())
-            found |= Resolver(self.records).resolve_all(ahead.values(), side_by_side, done)
+            resolver = Resolver(
+                self.records, pip_settings(), progress.tell, self.resolutions.of_the_base
+            )
+            found |= resolver.resolve_all(ahead.values(), side_by_side, done)
+        unanswered = [key for key in kept if _is_unknown(found[key])]
+        if unanswered:
+            found |= {key: kept[key] for key in unanswered}
+            questions = f"{len(unanswered)} question{'s' if len(unanswered) != 1 else ''}"
+            progress.tell(f"the indexes did not answer {questions}: what was known before is used")
+        self.resolutions.hear(found)
         return found
+
+    def _questions(
+        self, cells: Iterable[Cell]
+    ) -> Iterator[tuple[Problem, Cell, Resolution | None]]:
+        """Yield each problem of cells and of their bases once, and what is known of its answer."""
+        seen: set[str] = set()
+        for cell in cells:
+            if cell.excluded:
+                continue
+            for problem, known_of in (
+                (self.resolutions.problem(cell), self.resolutions.of_cell),
+                (self.resolutions.base_problem(cell), self.resolutions.of_base),
+            ):
+                if problem.key not in seen:
+                    seen.add(problem.key)
+                    known = known_of(cell)
+                    yield problem, cell, None if known is None or _is_unknown(known) else known
+
+    def _holds_here(self, cell: Cell, known: Resolution) -> bool:
+        """Return whether a known answer counts under the user's settings of today."""
+        if known.lock:
+            return True
+        return self.resolutions.of_cell(cell, pip_settings().digest) is not None
 
     def locked(self, cells: Iterable[Cell], found: Found) -> Iterator[Locked]:
         """Yield the cells that no rule excludes and that have a lock."""
@@ -90,7 +119,7 @@ class Locking:
         lines = []
         for cell in cells:
             fresh = found.get(self.resolutions.problem(cell).key)
-            if fresh is None or (fresh.judgement and fresh.judgement.verdict is Verdict.UNKNOWN):
+            if fresh is None or _is_unknown(fresh):
                 continue
             known = self.resolutions.of_cell(cell)
             if cell.id in committed and (known is None or known.lock != fresh.lock):
@@ -99,3 +128,8 @@ class Locking:
             if (told is None or told.verdict is Verdict.IMPOSSIBLE) != bool(fresh.judgement):
                 lines.append(f"verdict differs: {cell.id}")
         return lines
+
+
+def _is_unknown(resolution: Resolution) -> bool:
+    judgement = resolution.judgement
+    return judgement is not None and judgement.verdict is Verdict.UNKNOWN

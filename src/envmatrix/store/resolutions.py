@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from envmatrix.model.cells import Cell
+from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Part
 from envmatrix.model.locks import (
     Lock,
@@ -16,7 +21,7 @@ from envmatrix.model.locks import (
     problem_of,
 )
 from envmatrix.model.matrix import Matrix
-from envmatrix.model.verdicts import LOCKED, Judgement
+from envmatrix.model.verdicts import LOCKED, Judgement, Verdict
 from envmatrix.store.files import write_text
 from envmatrix.store.layout import Layout
 from envmatrix.store.records import Records
@@ -24,10 +29,14 @@ from envmatrix.store.resolved import KEY_LENGTH, Line, Resolved
 
 
 class LockRecord(Part):
-    """The record of an answer of the resolver: the text of a lock, or the judgement."""
+    """The record of an answer of the resolver: the text of a lock, or the judgement.
+
+    `settings` is the digest of the settings under which a proof was made.
+    """
 
     lock: str | None
     judgement: Judgement | None
+    settings: str = ""
 
 
 def recall(records: Records, problem: Problem) -> Resolution | None:
@@ -35,14 +44,19 @@ def recall(records: Records, problem: Problem) -> Resolution | None:
     record = records.get("lock", problem.key, LockRecord)
     if record is None:
         return None
-    lock = parse_lock(record.lock) if record.lock else None
-    return Resolution(lock, record.judgement) if lock or record.judgement else None
+    if record.lock is None:
+        return Resolution(None, record.judgement, record.settings) if record.judgement else None
+    try:
+        return Resolution(parse_lock(record.lock, "the record"), None)
+    except InputError:
+        return None
 
 
 def keep(records: Records, problem: Problem, resolution: Resolution) -> None:
     """Record the resolution of a problem."""
     text = resolution.lock.text if resolution.lock else None
-    records.put("lock", problem.key, LockRecord(lock=text, judgement=resolution.judgement))
+    record = LockRecord(lock=text, judgement=resolution.judgement, settings=resolution.settings)
+    records.put("lock", problem.key, record)
 
 
 class Resolutions:
@@ -53,6 +67,7 @@ class Resolutions:
         self._layout = layout
         self._records = records
         self._resolved = Resolved(layout.resolved)
+        self._heard: dict[str, Resolution] = {}
 
     def problem(self, cell: Cell) -> Problem:
         """Return what is asked of the resolver for a cell."""
@@ -62,13 +77,46 @@ class Resolutions:
         """Return what is asked of the resolver for the base of a cell."""
         return base_problem_of(self._matrix, cell)
 
-    def of_cell(self, cell: Cell) -> Resolution | None:
-        """Return what is known of the lock of a cell."""
-        return self._known(self.problem(cell), cell.id)
+    def of_cell(self, cell: Cell, settings: str = "") -> Resolution | None:
+        """Return what is known of the lock of a cell: a lock, or a proof that there is none.
+
+        A lock is valid under any settings. Where `settings` is the digest of the user's, a proof
+        counts only under these: another index may have what was missing.
+
+        Raises:
+            InputError: the committed lock was damaged or changed by hand.
+        """
+        known = self._known(self.problem(cell), cell.id)
+        if known and known.lock:
+            return known
+        line = self._line(cell)
+        committed = (
+            Resolution(None, line.judgement, line.settings)
+            if line and line.judgement.verdict is Verdict.IMPOSSIBLE
+            else None
+        )
+        proofs = [one for one in (committed, known) if one]
+        return next((one for one in proofs if settings in ("", one.settings)), None)
+
+    @property
+    def of_the_base(self) -> frozenset[str]:
+        """The names of what every base and every virtual environment holds."""
+        base = self._matrix.base
+        return frozenset(
+            canonicalize_name(Requirement(text).name) for text in (base.installer, *base.venv)
+        )
 
     def of_base(self, cell: Cell) -> Resolution | None:
-        """Return what is known of the lock of the base of a cell."""
-        return self._known(self.base_problem(cell), _base_folder(cell))
+        """Return what is known of the lock of the base of a cell, or was said in this run."""
+        problem = self.base_problem(cell)
+        return self._known(problem, _base_folder(cell)) or self._heard.get(problem.key)
+
+    def hear(self, found: Mapping[str, Resolution]) -> None:
+        """Remember for this run why bases have no lock. Nothing of it is kept on the disk."""
+        for key, resolution in found.items():
+            judgement = resolution.judgement
+            if judgement:
+                self._heard[key] = Resolution(None, replace(judgement, stage="base"))
 
     def _known(self, problem: Problem, folder: str) -> Resolution | None:
         lock = self._committed_lock(folder)
@@ -77,15 +125,20 @@ class Resolutions:
         return recall(self._records, problem)
 
     def committed_lock(self, cell: Cell) -> Lock | None:
-        """Return the committed lock of a cell, whatever problem it answered."""
+        """Return the committed lock of a cell, whatever problem it answered.
+
+        Raises:
+            InputError: it was damaged or changed by hand.
+        """
         return self._committed_lock(cell.id)
 
     def _committed_lock(self, folder: str) -> Lock | None:
+        path = self._layout.lock(folder)
         try:
-            text = self._layout.lock(folder).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+            text = path.read_bytes().decode("utf-8", errors="replace")
+        except OSError:
             return None
-        return parse_lock(text)
+        return parse_lock(text, self._layout.short(path))
 
     def committed_verdict(self, cell: Cell) -> Judgement | None:
         """Return what the committed file says of a cell. A line on another problem is nothing.
@@ -93,19 +146,25 @@ class Resolutions:
         Raises:
             InputError: the file is damaged, or was written by another envmatrix.
         """
+        line = self._line(cell)
+        return line.judgement if line else None
+
+    def _line(self, cell: Cell) -> Line | None:
         line = self._resolved.lines.get(cell.id)
         if line is None or line.key != self.problem(cell).key[:KEY_LENGTH]:
             return None
-        return line.judgement
+        return line
 
     def judgement(self, cell: Cell) -> Judgement | None:
         """Return what is known of a cell by its resolution alone."""
         known = self.committed_verdict(cell)
-        if known is not None and known.kind != "blocked":
+        if known == LOCKED:
             return known
         problem = self.problem(cell)
         resolution = recall(self._records, problem) if problem.key in self._recorded else None
-        return (resolution.judgement or LOCKED) if resolution else known
+        if resolution is None or (known and known.verdict is Verdict.IMPOSSIBLE):
+            return LOCKED if resolution and resolution.lock else known
+        return resolution.judgement or LOCKED
 
     @cached_property
     def _recorded(self) -> frozenset[str]:
@@ -117,16 +176,22 @@ class Resolutions:
     ) -> None:
         """Write what the resolver said of `cells`, and keep the lines of other declared cells.
 
+        An answer that is `unknown` replaces no proof and no lock of the same problem.
+
         Raises:
             InputError: the file is damaged, or was written by another envmatrix.
             SurroundingsError: it cannot be written.
         """
-        told = {cell.id: found[self.problem(cell).key].judgement or LOCKED for cell in cells}
+        asked = {cell.id for cell in cells}
         lines = {}
         for cell in declared:
-            judgement = told.get(cell.id) or self.committed_verdict(cell)
-            if judgement is not None:
-                lines[cell.id] = Line(self.problem(cell).key[:KEY_LENGTH], judgement)
+            line = self._line(cell)
+            key = self.problem(cell).key
+            if cell.id in asked and (line is None or not _says_less(found[key], line)):
+                judgement = found[key].judgement or LOCKED
+                line = Line(key[:KEY_LENGTH], judgement, found[key].settings)
+            if line is not None:
+                lines[cell.id] = line
         self._resolved.write(lines)
 
     def write_locks(self, found: Mapping[str, Resolution], cells: Iterable[Cell]) -> None:
@@ -139,6 +204,13 @@ class Resolutions:
                 resolution = found.get(problem.key)
                 if resolution and resolution.lock:
                     write_text(self._layout.lock(folder), resolution.lock.text)
+
+
+def _says_less(resolution: Resolution, line: Line) -> bool:
+    """Return whether an answer knows less than a committed line does."""
+    unknown = resolution.judgement and resolution.judgement.verdict is Verdict.UNKNOWN
+    known = line.judgement == LOCKED or line.judgement.verdict is not Verdict.UNKNOWN
+    return bool(unknown) and known
 
 
 def _base_folder(cell: Cell) -> str:

@@ -1,11 +1,13 @@
 """Problems and locks: what changes the key of a problem, and the lock file both ways."""
 
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envmatrix.model.errors import InputError
 from envmatrix.model.locks import Lock, Problem, Resolution, Wheel, parse_lock
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.store.records import Records
@@ -19,13 +21,20 @@ BLOCKED = Judgement(
     verdict=Verdict.UNKNOWN, stage="lock", kind="blocked", cause="the index cannot be reached"
 )
 
-words = st.from_regex(r"[a-z0-9]+([-._][a-z0-9]+){0,2}", fullmatch=True)
-versions = st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){0,3}(\+cpu)?", fullmatch=True)
+words = st.from_regex(r"[a-z0-9]+(-[a-z0-9]+){0,2}", fullmatch=True)
+versions = st.from_regex(r"[1-9][0-9]{0,2}(\.[1-9][0-9]{0,2}){0,3}(\+cpu)?", fullmatch=True)
+
+
+def the_named(name: str, version: str, sha256: str, size: int) -> Wheel:
+    """Return a wheel whose file name tells its name and its version."""
+    filename = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
+    return Wheel(name, version, filename, sha256, size)
+
+
 wheels = st.builds(
-    Wheel,
+    the_named,
     name=words,
     version=versions,
-    filename=words.map(lambda name: f"{name}-1-py3-none-any.whl"),
     sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
     size=st.integers(min_value=0, max_value=10**11),
 )
@@ -34,28 +43,87 @@ locks = st.builds(
     problem_key=st.text("0123456789abcdef", min_size=64, max_size=64),
     target=st.sampled_from(["Python 3.12, glibc 2.36, amd64"]),
     as_of=st.dates().map(str),
-    wheels=st.lists(wheels, min_size=1, max_size=4).map(tuple),
+    wheels=st.lists(wheels, min_size=1, max_size=4, unique_by=lambda wheel: wheel.name).map(
+        lambda found: tuple(sorted(found, key=lambda wheel: wheel.name))
+    ),
 )
 
 
 @given(locks)
 def test_a_lock_survives_its_text(lock: Lock) -> None:
     """Every field is read back."""
-    assert lock == parse_lock(lock.text)
+    assert lock == parse_lock(lock.text, "x")
 
 
 @given(locks, st.data())
 def test_a_lock_that_was_cut_or_edited_is_not_read(lock: Lock, data: st.DataObject) -> None:
-    """A missing line must not give an image without its wheel."""
+    """A missing line must not give an image without its wheel. The error names a line."""
     lines = lock.text.splitlines(keepends=True)
     del lines[data.draw(st.integers(min_value=0, max_value=len(lines) - 1))]
-    assert parse_lock("".join(lines)) is None
+    with pytest.raises(InputError) as caught:
+        parse_lock("".join(lines), "images/x/requirements.lock")
+    assert re.fullmatch(r"images/x/requirements\.lock, line \d+", caught.value.where)
 
 
 @given(st.text())
-def test_a_text_that_is_no_lock_gives_none(text: str) -> None:
+def test_a_text_that_is_no_lock_is_refused(text: str) -> None:
     """A file that another program wrote is not read as a lock."""
-    assert parse_lock(text) is None
+    with pytest.raises(InputError, match="damaged or changed by hand"):
+        parse_lock(text, "x")
+
+
+A = Wheel("a", "1", "a-1-py3-none-any.whl", "0" * 64, 5)
+GOOD_LOCK = Lock("0" * 64, "Python 3.12, glibc 2.36, amd64", "2026-11-20", (A,))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "why"),
+    [
+        ("a==1 ", "--no-binary=x,:all:,y==1 ", 5, "is not the name of a distribution"),
+        ("a==1 ", "-ra==1 ", 5, "is not the name of a distribution"),
+        ("a==1 ", "A==1 ", 5, "is not the name of a distribution"),
+        ("a==1 ", "é==1 ", 5, "is not the name of a distribution"),
+        ("a==1 ", "a==1;python_version>'3' ", 5, "is not a version"),
+        ("a==1 ", "a==1,--pre ", 5, "is not a version"),
+        ("a==1 ", "a==01 ", 5, "is not a version"),
+        ("a==1 ", "a==2 ", 5, "is not a wheel of a 2"),
+        ("a==1 ", "b==1 ", 5, "is not a wheel of b 1"),
+        ("a==1 ", "a @ https://x.example/a==1 ", 5, "is needed"),
+        ("a==1 \\\n", "a==1\n", 5, "is needed"),
+        ("a-1-py3-none-any.whl", "../a-1-py3-none-any.whl", 5, "is not a wheel of a 1"),
+        ("a-1-py3-none-any.whl", "a/../a-1-py3-none-any.whl", 5, "is not a wheel of a 1"),
+        ("a-1-py3-none-any.whl", "a-1-py3-none-any.whl\x1b[2J", 5, "is not a wheel of a 1"),
+        ("a-1-py3-none-any.whl", "a-1.tar.gz", 5, "is not a wheel of a 1"),
+        ("a-1-py3-none-any.whl 5", "a-1-py3-none-any.whl 9999999999999", 5, "is not the size"),
+        ("a-1-py3-none-any.whl 5", "a-1-py3-none-any.whl -5", 4, "is needed"),
+        ("sha256:" + "0" * 64, "sha256:" + "0" * 63, 6, "is needed"),
+        ("sha256:" + "0" * 64, "md5:" + "0" * 64, 6, "is needed"),
+        ("sha256:" + "0" * 64, "sha256:" + "0" * 64 + " --pre", 6, "is needed"),
+        ("Python 3.12", "Python 4", 2, "is needed"),
+        ("amd64", "sparc", 2, "is needed"),
+        ("2026-11-20", "2026-11-31", 2, "is not a day"),
+        ("problem: 0", "problem: ../0", 3, "is needed"),
+        ("# GENERATED", "# MADE", 1, "not the first line"),
+    ],
+)
+def test_a_hostile_lock_is_refused_by_file_and_line(
+    old: str, new: str, line: int, why: str
+) -> None:
+    """No field of a committed lock can be an option, a path or another wheel."""
+    text = GOOD_LOCK.text
+    assert parse_lock(text, "x") == GOOD_LOCK
+    with pytest.raises(InputError) as caught:
+        parse_lock(text.replace(old, new, 1), "images/x/requirements.lock")
+    assert caught.value.where == f"images/x/requirements.lock, line {line}"
+    assert why in caught.value.what
+    assert "`git checkout -- images/x/requirements.lock`" in caught.value.next_step
+
+
+def test_a_lock_has_one_wheel_of_a_distribution() -> None:
+    """A second entry of a name is refused, and so is an order that uv would not write."""
+    twice = Lock(GOOD_LOCK.problem_key, GOOD_LOCK.target, GOOD_LOCK.as_of, (A, A))
+    with pytest.raises(InputError, match="a stands twice"):
+        parse_lock(twice.text, "x")
 
 
 def test_the_hash_of_a_lock_is_that_of_its_wheels() -> None:
@@ -73,8 +141,8 @@ def test_an_answer_is_recalled_for_the_problem_that_it_belongs_to(tmp_path: Path
     records = Records(tmp_path)
     other = Problem(("torch==9.9",), (), None, "3.12", "2.36", "amd64", "2026-11-20")
     wheel = Wheel("a", "1", "a-1-py3-none-any.whl", "0" * 64, 5)
-    locked = Resolution(Lock(PROBLEM.key, "t", "2026-11-20", (wheel,)), None)
-    refuted = Resolution(None, PROVEN)
+    locked = Resolution(Lock(PROBLEM.key, PROBLEM.target, "2026-11-20", (wheel,)), None)
+    refuted = Resolution(None, PROVEN, "settings")
     assert recall(records, PROBLEM) is None
     keep(records, PROBLEM, locked)
     keep(records, other, refuted)
@@ -113,3 +181,15 @@ def test_uv_is_asked_for_the_newest_platform_that_the_glibc_has(glibc: str, plat
     """The wheels of a newer platform would not load."""
     problem = Problem(("torch",), (), None, "3.12", glibc, "amd64", "2026-11-20")
     assert f"x86_64-manylinux_{platform}" == problem.uv_platform
+
+
+def test_the_day_ends_in_utc() -> None:
+    """Files that were published up to the end of the day in UTC count, wherever the machine is."""
+    assert PROBLEM.cutoff == "2026-11-21T00:00:00Z"
+
+
+def test_the_line_of_uv_is_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another uv may answer otherwise, so its answers are kept apart."""
+    before = PROBLEM.key
+    monkeypatch.setattr("envmatrix.model.locks.UV_RELEASES", "9.9")
+    assert before != PROBLEM.key

@@ -17,6 +17,7 @@ import pytest
 
 from envmatrix.model.locks import Lock, Problem, Resolution, Wheel
 from envmatrix.model.verdicts import Judgement, Verdict
+from envmatrix.resolve.indexes import Place, Trouble
 from envmatrix.resolve.pip_settings import PipSettings
 from envmatrix.resolve.resolver import Resolver, _Answer, _carried, _in_order, _reach, _scouts
 from envmatrix.resolve.uv_output import blocked
@@ -41,7 +42,7 @@ SIGNED = "demo-1.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"
 
 
 class _Index(http.server.BaseHTTPRequestHandler):
-    """Refuses everything below /refused/, signs its links below /signed/, and has no more."""
+    """Refuses everything below /refused/, signs its links below /signed/, and has pip elsewhere."""
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
@@ -51,6 +52,10 @@ class _Index(http.server.BaseHTTPRequestHandler):
             uploaded = "2026-11-01T00:00:00Z"
             file = {"filename": SIGNED, "url": url, "hashes": hashes, "upload-time": uploaded}
             page = {"meta": {"api-version": "1.1"}, "name": "demo", "files": [file]}
+            self._send(json.dumps(page).encode(), "application/vnd.pypi.simple.v1+json")
+        elif path in ("/simple/pip/", "/empty/pip/"):
+            file = {"filename": "pip-1.0-py3-none-any.whl", "url": "/x.whl", "hashes": {}}
+            page = {"meta": {"api-version": "1.1"}, "name": "pip", "files": [file]}
             self._send(json.dumps(page).encode(), "application/vnd.pypi.simple.v1+json")
         elif path.startswith("/file/"):
             self._send(self._signed(), "application/octet-stream")
@@ -111,7 +116,7 @@ def resolve(tmp_path: Path, wheels: Path, address: str, **asked: str) -> Resolut
         "amd64",
         "2026-11-20",
     )
-    settings = PipSettings(index_url=f"{address}/simple", find_links=(str(wheels),))
+    settings = PipSettings(index_url=f"{address}/simple", find_links=(str(wheels),), retries=0)
     resolver = Resolver(Records(tmp_path / "state"), settings)
     return resolver.resolve_all([problem], 1, lambda *_: None)[problem.key]
 
@@ -132,8 +137,9 @@ def test_an_index_that_refuses_is_no_proof(tmp_path: Path, wheels: Path, address
     judgement = resolve(tmp_path, wheels, address, index="/refused", python="3.12").judgement
 
     assert judgement is not None
-    assert (judgement.verdict, judgement.kind) == (Verdict.UNKNOWN, "blocked")
+    assert (judgement.verdict, judgement.kind) == (Verdict.UNKNOWN, "credentials")
     assert f"{address}/refused" in judgement.cause
+    assert "~/.netrc" in judgement.remedy
 
 
 def test_a_wheel_of_find_links_needs_no_index(tmp_path: Path, wheels: Path, address: str) -> None:
@@ -177,11 +183,9 @@ class Watched(Resolver):
 
     asked: list[tuple[str | None, str]] = field(default_factory=list)
 
-    def _ask(
-        self, problem: Problem, index: str | None, strategy: str = "unsafe-best-match"
-    ) -> _Answer:
+    def _ask(self, problem: Problem, index: str | None, *, refresh: bool = False) -> _Answer:
         self.asked.append((index, problem.glibc))
-        return super()._ask(problem, index, strategy)
+        return super()._ask(problem, index, refresh=refresh)
 
 
 def problem(requires: str, glibc: str = "2.36", index: str | None = None) -> Problem:
@@ -198,7 +202,8 @@ def resolver(tmp_path: Path, address: str) -> Watched:
     links = tmp_path / "links"
     links.mkdir()
     return Watched(
-        Records(tmp_path / "state"), PipSettings(f"{address}/simple", find_links=(str(links),))
+        Records(tmp_path / "state"),
+        PipSettings(f"{address}/simple", find_links=(str(links),), retries=0),
     )
 
 
@@ -292,7 +297,7 @@ def test_an_index_that_refuses_says_nothing_of_others_on_its_host(
         judgement and judgement.kind
         for judgement in (found[refused.key].judgement, found[empty.key].judgement)
     ]
-    assert kinds == ["blocked", "no-such-package"]
+    assert kinds == ["credentials", "no-such-package"]
 
 
 def test_nothing_more_is_asked_once_the_users_own_index_cannot_be_reached(
@@ -300,7 +305,7 @@ def test_nothing_more_is_asked_once_the_users_own_index_cannot_be_reached(
 ) -> None:
     """The cause does not name its address, which can hold a password."""
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    settings = PipSettings("http://user:secret@127.0.0.1:1/simple")
+    settings = PipSettings("http://user:secret@127.0.0.1:1/simple", retries=0)
     resolver = Watched(Records(tmp_path / "state"), settings)
     problems = [problem("demo"), problem("other", "2.28")]
 
@@ -311,7 +316,8 @@ def test_nothing_more_is_asked_once_the_users_own_index_cannot_be_reached(
         judgement = found[one.key].judgement
         assert judgement is not None
         assert judgement.kind == "blocked"
-        assert judgement.cause.startswith("the package index cannot be reached: Connection refused")
+        assert judgement.cause.startswith("http://127.0.0.1:1/… cannot be reached: Connection ref")
+        assert "secret" not in judgement.cause
 
 
 # --- how far an answer holds -----------------------------------------------------------------
@@ -319,13 +325,23 @@ def test_nothing_more_is_asked_once_the_users_own_index_cannot_be_reached(
 PROBLEM = Problem(("torch==2.14.1",), (), None, "3.12", "2.36", "amd64", "2026-11-20")
 
 
-def proof(kind: str, cause: str) -> Judgement:
-    """Return a proof that a cell is impossible."""
-    return Judgement(verdict=Verdict.IMPOSSIBLE, stage="lock", kind=kind, cause=cause)
+HERE = Place("https://a.example/simple/", "https://a.example/…")
+
+
+def proof(kind: str, cause: str) -> _Answer:
+    """Return an answer that proves that a cell is impossible."""
+    judgement = Judgement(verdict=Verdict.IMPOSSIBLE, stage="lock", kind=kind, cause=cause)
+    return _Answer(Resolution(None, judgement), proof=judgement)
+
+
+def trouble(*names: str) -> _Answer:
+    """Return the answer that an index was in trouble with some names."""
+    found = Trouble(HERE, "it answered 503")
+    return _Answer(Resolution(None, blocked(found.cause)), names=frozenset(names), trouble=found)
 
 
 @pytest.mark.parametrize(
-    ("judgement", "expected"),
+    ("answer", "expected"),
     [
         (proof("no-such-version", "torch has no release 2.14.1"), "every Python"),
         (proof("no-such-version", "numpy has no release 9.9"), None),
@@ -334,18 +350,21 @@ def proof(kind: str, cause: str) -> Judgement:
         (proof("glibc-too-old", "torch 2.14.1 has wheels for manylinux_2_39 only"), None),
         (proof("conflict", "torch depends on numpy<2"), None),
         (proof("conflict", ""), None),
-        (blocked("the package index cannot be reached: dns error"), "every Python"),
-        (None, None),
+        (trouble("torch"), "every Python"),
+        (trouble("torch", "numpy"), None),
+        (_Answer(Resolution(None, blocked("uv found no answer: x"))), None),
+        (_Answer(Resolution(None, None)), None),
     ],
 )
 def test_a_proof_is_used_for_other_problems_only_where_it_holds(
-    judgement: Judgement | None, expected: str | None
+    answer: _Answer, expected: str | None
 ) -> None:
     """A missing release is missing for every Python, and a wheel for a Python for every glibc.
 
-    A proof about a dependency settles nothing: another Python may not need the dependency.
+    A proof about a dependency settles nothing: another Python may not need the dependency. So it
+    is with an index that is in trouble with the page of a dependency.
     """
-    assert expected == _reach(judgement, PROBLEM)
+    assert expected == _reach(answer, PROBLEM)
 
 
 PURE = "a-1-py3-none-any.whl"

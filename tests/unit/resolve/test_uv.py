@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 from uv import find_uv_bin
@@ -14,6 +15,7 @@ from envmatrix.model.errors import ToolError
 from envmatrix.model.locks import UV_GLIBC, Problem
 from envmatrix.resolve import uv
 from envmatrix.resolve.pip_settings import PipSettings
+from envmatrix.resolve.programs import StoppedError
 
 PROBLEM = Problem(("demo", "other"), ("x<2",), None, "3.12", "2.36", "amd64", "2026-11-20")
 
@@ -44,8 +46,8 @@ def replace_uv(monkeypatch: pytest.MonkeyPatch, program: Path, script: str) -> N
 
 
 def run(folder: Path, index: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Ask for the problem, with settings that have an index and a certificate."""
-    settings = PipSettings(index_url="https://index.example/simple", cert="/ca.pem")
+    """Ask for the problem, with settings that have an index with a password, and a certificate."""
+    settings = PipSettings(index_url="https://u:secret@index.example/simple", cert="/ca.pem")
     return uv.run_uv(
         PROBLEM,
         index=index,
@@ -58,26 +60,60 @@ def run(folder: Path, index: str | None = None) -> subprocess.CompletedProcess[s
 def test_uv_is_asked_for_the_python_and_the_platform_of_the_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The variant's index comes before the user's. Settings reach uv by argument and variable."""
+    """Settings reach uv by a file that only the user can read, and by variables."""
     script = "import os, sys\nprint(sys.argv, sys.stdin.read().split(), os.environ)"
     replace_uv(monkeypatch, tmp_path / "uv", script)
+    monkeypatch.setenv("UV_PRERELEASE", "allow")
 
     said = run(tmp_path, "https://variant.example").stdout
 
+    config = tmp_path / "uv.toml"
     for part in (
         "'--python-version', '3.12'",
         "'--python-platform', 'x86_64-manylinux_2_36'",
         "'--only-binary', ':all:'",
-        "'--exclude-newer', '2026-11-20'",
+        "'--exclude-newer', '2026-11-21T00:00:00Z'",
         "'--quiet'",
-        "'--index-strategy', 'first-index'",
-        "'--index', 'https://variant.example', '--default-index', 'https://index.example/simple'",
+        f"'--config-file', '{config}'",
         "['demo', 'other']",
         "'SSL_CERT_FILE': '/ca.pem'",
         "'RUST_LOG': 'uv_resolver::resolver=debug'",
     ):
         assert part in said
+    assert "secret" not in said
+    assert "UV_PRERELEASE" not in said
     assert (tmp_path / "constraints.txt").read_text(encoding="utf-8") == "x<2\n"
+    assert "secret" in config.read_text(encoding="utf-8")
+    assert config.stat().st_mode & 0o777 == 0o600
+
+
+def test_uv_ends_at_once_when_the_run_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uv does not end at Ctrl-C, so it is killed."""
+    started = tmp_path / "started"
+    script = "import pathlib, signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    script += f"pathlib.Path({str(started)!r}).touch()\ntime.sleep(60)"
+    replace_uv(monkeypatch, tmp_path / "uv", script)
+    stopped = Event()
+
+    def stop() -> None:
+        while not started.exists():
+            stopped.wait(0.01)
+        stopped.set()
+
+    thread = Thread(target=stop)
+    thread.start()
+    with pytest.raises(StoppedError):
+        uv.run_uv(
+            PROBLEM,
+            index=None,
+            strategy="first-index",
+            settings=PipSettings(),
+            output=tmp_path / "pylock.toml",
+            stopped=stopped,
+        )
+    thread.join()
 
 
 def test_uv_that_takes_too_long_is_ended_and_proves_nothing(

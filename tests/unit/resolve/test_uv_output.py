@@ -26,6 +26,7 @@ from uv import find_uv_bin
 
 from envmatrix.model.locks import Problem
 from envmatrix.model.verdicts import Judgement, Verdict
+from envmatrix.resolve import uv
 from envmatrix.resolve.pip_settings import PipSettings
 from envmatrix.resolve.uv import UV_RELEASES, run_uv
 from envmatrix.resolve.uv_output import classify, last_cause, split_log, tells_of_no_connection
@@ -83,7 +84,6 @@ def test_a_proof_of_uv_makes_a_cell_impossible(output: str, kind: str, cause: st
         "dns",
         "refused",
         "tls",
-        "http-407",
         "http-503",
         "http-401",
         "http-403",
@@ -96,6 +96,69 @@ def test_an_index_that_cannot_be_reached_proves_nothing(output: str) -> None:
     judgement = judged(output)
     assert (judgement.verdict, judgement.kind) == (Verdict.UNKNOWN, "blocked")
     assert judgement.remedy
+
+
+def test_a_proxy_that_wants_a_password_is_told() -> None:
+    """The class says that credentials are missing, and the remedy where they are written."""
+    judgement = judged("http-407")
+    assert (judgement.verdict, judgement.kind) == (Verdict.UNKNOWN, "credentials")
+    assert "~/.netrc" in judgement.remedy
+
+
+PROOF = (
+    "error: No solution found when resolving dependencies\n  cause: Because {} and you require x"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "cause"),
+    [
+        ("all versions of flash-attn have no usable wheels", "no-wheel", "flash-attn comes as"),
+        (
+            "all versions of tensorflow-addons have no wheels with a matching Python ABI tag",
+            "no-wheel",
+            "no version of tensorflow-addons has a wheel with a matching Python ABI tag",
+        ),
+        (
+            "demo<=2.0 have no wheels with a matching platform tag (e.g., `x`)",
+            "no-wheel",
+            "no version of demo <=2.0 has a wheel with a matching platform tag",
+        ),
+        (
+            "demo==1.0 requires Python >=3.13 and only demo==1.0 is available",
+            "no-wheel-for-python",
+            "demo 1.0 needs Python >=3.13",
+        ),
+    ],
+)
+def test_a_missing_wheel_is_no_conflict(said: str, kind: str, cause: str) -> None:
+    """A name without any wheel, and a Python that only the metadata names, have their class."""
+    judgement = classify(PROOF.format(said), None)
+    assert (judgement.verdict, judgement.kind) == (Verdict.IMPOSSIBLE, kind)
+    assert judgement.cause.startswith(cause)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "demo==1.0 has invalid metadata",
+        "demo==1.0 has an invalid package format",
+        "x\n\nhint: The structure of `demo` (v1.0) was invalid:\n  Failed to read from zip file",
+        "x\n\nhint: Metadata for `demo` (v1.0) could not be parsed:\n  field Name not found",
+    ],
+)
+def test_a_damaged_file_proves_nothing(said: str) -> None:
+    """A proxy's page in place of a file, or half of a file, is no contradiction of pins."""
+    judgement = classify(PROOF.format(said), None)
+    assert (judgement.verdict, judgement.kind) == (Verdict.UNKNOWN, "blocked")
+
+
+def test_a_dependency_by_address_is_not_an_index_that_cannot_be_reached() -> None:
+    """Such a package settles its own question only."""
+    said = "error: Failed to resolve `a==1`\n  cause: Package `b` was included as a URL dependency"
+    assert classify(said, None).cause == (
+        "uv found no answer: Package `b` was included as a URL dependency"
+    )
 
 
 def test_an_index_without_upload_times_proves_nothing() -> None:
@@ -117,15 +180,17 @@ def test_an_error_without_words_has_a_cause_too() -> None:
 
 
 @pytest.mark.parametrize("output", NAMES)
-def test_no_cause_holds_an_address(output: str) -> None:
-    """Causes are committed and published, and addresses of indexes can hold passwords."""
+def test_no_cause_holds_a_whole_address(output: str) -> None:
+    """Causes are committed and published, and a user, a password or a token may be in a path.
+
+    What is told of an address is its scheme and its host.
+    """
     text = recorded(output)
     assert text
-    cause = classify(text.replace("https://", "https://user:secret@"), None).cause
+    hidden = re.sub(r"https://([a-z.]+)/", r"https://user:secret@\1/secret/", text)
+    cause = classify(hidden, None).cause
     assert "secret" not in cause
-    assert "index.example" not in cause
-    assert "wheels.example" not in cause
-    assert "://" not in cause
+    assert "://" not in re.sub(r"https://(index|wheels)\.example/…", "", cause)
 
 
 def test_the_index_of_a_variant_is_named_where_it_cannot_be_reached() -> None:
@@ -291,7 +356,7 @@ def say(case: Case, address: str, folder: Path) -> str:
     """Return what the installed uv says, with the names that the recorded outputs have."""
     problem = Problem(case.requires, (), None, case.python, case.glibc, "amd64", case.as_of)
     index = case.index.replace("HERE", address)
-    settings = PipSettings(index_url=index, no_index=case.no_index)
+    settings = PipSettings(index_url=index, no_index=case.no_index, retries=0)
     result = run_uv(
         problem,
         index=case.variant or None,
@@ -316,9 +381,8 @@ def test_the_installed_uv_says_what_was_recorded(
     for variable in [variable for variable in os.environ if variable.startswith("UV_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("UV_NO_CONFIG", "1")
     if CASES[name].offline:
-        monkeypatch.setenv("UV_OFFLINE", "1")
+        monkeypatch.setitem(uv._ENVIRONMENT, "UV_OFFLINE", "1")
     if RECORD:
         text = f"# {uv_version()}, {how(name)}\n{say(CASES[name], address, tmp_path)}"
         (OUTPUTS / f"{name}.txt").write_text(text, encoding="utf-8")

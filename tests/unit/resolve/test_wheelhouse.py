@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from envmatrix.model.errors import DiskError, NetworkError, SurroundingsError
+from envmatrix.model.errors import DiskError, InputError, NetworkError, SurroundingsError
 from envmatrix.model.locks import Lock, Wheel
+from envmatrix.resolve.programs import TooSlowError
 from envmatrix.resolve.wheel_server import INDEX, PORT, serve
 from envmatrix.resolve.wheelhouse import Wheelhouse
 
@@ -376,3 +377,79 @@ def test_the_index_of_a_variant_is_tried_where_the_settings_have_no_such_wheel(
 
         assert wheel.size == fetch(wheelhouse, wheel, index=f"{server}/simple/")
     wheelhouse.check(lock_of(wheel))
+
+
+def test_a_hostile_wheel_starts_no_program(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither pip nor uv gets a line that can be an option, and no path leaves the wheelhouse."""
+
+    def start(*_: object, **__: object) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr("envmatrix.resolve.wheelhouse.run_program", start)
+    good = place.publish("good")
+    hostile = (
+        replace(good, name="--no-binary=x,:all:,y"),
+        replace(good, name="-r/etc/passwd"),
+        replace(good, version="1.0 --pre"),
+        replace(good, version="1.0\n--pre"),
+        replace(good, filename="../../good-1.0-py3-none-any.whl"),
+        replace(good, filename="/good-1.0-py3-none-any.whl"),
+        replace(good, sha256="../" * 20 + "good"),
+        replace(good, sha256="0" * 63 + "\n"),
+        replace(good, size=-1),
+    )
+    for wheel in hostile:
+        with pytest.raises(InputError, match="a wheel that cannot be one"):
+            fetch(place.wheelhouse(), wheel)
+        with pytest.raises(InputError):
+            place.wheelhouse().path(wheel)
+
+
+def test_pip_gets_no_keyboard_and_no_settings_of_other_things(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pip asks nobody for a password, and no PIP_ variable can change what it downloads."""
+    seen: dict[str, object] = {}
+
+    def start(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        seen.update(options, command=command)
+        return subprocess.CompletedProcess(command, 1, "", "ERROR: no")
+
+    monkeypatch.setattr("envmatrix.resolve.wheelhouse.run_program", start)
+    monkeypatch.setenv("PIP_NO_BINARY", ":all:")
+    with pytest.raises(NetworkError):
+        fetch(place.wheelhouse(), place.publish("good"))
+    command, environment = seen["command"], seen["environment"]
+    assert isinstance(command, list)
+    assert isinstance(environment, dict)
+    assert "--no-input" in command
+    assert "PIP_NO_BINARY" not in environment
+    assert "PIP_NO_INDEX" in environment
+
+
+def test_a_download_that_drips_ends(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole download has a limit, which depends on the bytes. The message holds no address."""
+    wheel = place.publish("slow")
+
+    def start(*_: object, **__: object) -> None:
+        raise TooSlowError("timed out after 600 s")
+
+    monkeypatch.setattr("envmatrix.resolve.wheelhouse.run_program", start)
+    with pytest.raises(NetworkError, match="the download timed out after 600 s"):
+        fetch(place.wheelhouse(), wheel)
+
+
+def test_what_pip_says_of_an_address_is_not_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pip hides passwords, and neither bare tokens nor tokens in a path."""
+
+    def start(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        said = "ERROR: HTTP error 403 for https://TOKEN@index.example/TOKEN/good.whl"
+        return subprocess.CompletedProcess(command, 1, "", said)
+
+    monkeypatch.setattr("envmatrix.resolve.wheelhouse.run_program", start)
+    with pytest.raises(NetworkError) as caught:
+        fetch(place.wheelhouse(), place.publish("good"))
+    assert "TOKEN" not in str(caught.value)
+    assert "HTTP error 403" in str(caught.value)
