@@ -32,7 +32,7 @@ RAISING_PROBE = """\
 raise AssertionError("two is not three")
 """
 
-LONG_STEP = "sleep 2917"
+LONG_STEP = f"sleep 29{os.getpid()}"
 
 # A second cell with the wheels of the first: what they begin with is one layer.
 SAME = """\
@@ -81,7 +81,7 @@ def test_changing_one_probe_runs_that_probe_alone(folder: Folder) -> None:
     folder.run("run", "--profile", "good")
     folder.write("scripts/probes/jinja2_raising.py", RAISING_PROBE)
 
-    assert "0 images built, 1 probes run" in folder.run("run", "--profile", "good").stdout
+    assert "0 images built, 1 probe run" in folder.run("run", "--profile", "good").stdout
 
 
 def test_a_release_that_does_not_exist_is_impossible(folder: Folder) -> None:
@@ -144,7 +144,11 @@ def test_ctrl_c_leaves_no_name_of_a_layer(folder: Folder, engine: Engine) -> Non
     folder.write("matrix.yaml", MATRIX + SAME)
     before, running = engine.images.names(LAYERS), engine.containers.running()
     with _started(folder, "probe") as process:
-        _wait_until(lambda: engine.containers.running() - running)
+        # A step of a classic build runs in a container, too: wait for one that probes.
+        def probing() -> object:
+            return _seen(folder.root, '"passed"') and engine.containers.running() - running
+
+        _wait_until(probing)
         assert engine.images.names(LAYERS) - before
         _stop(process)
 

@@ -50,6 +50,7 @@ def test_a_cell_rebuilds_to_the_same_layers_and_configuration(
     rebuilt = found["reproducibility"]
     assert (rebuilt["status"], rebuilt["differences"]) == ("proven", [])
     assert rebuilt["verified_at"] >= "2026"
+    assert len(found["image"]["contents"]) == len(found["image"]["layers"])
     assert found["verdict"] == "works"  # what the probes gave is still there
     _, explained = folder.run_json("run", CELL)
     assert explained[CELL]["reproducibility"]["status"] == "proven"

@@ -19,6 +19,9 @@ import socket
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -93,7 +96,8 @@ _PREFIX = re.compile(r"/v(\d+)\.(\d+)(/.*)")
 class Facts:
     """What an engine says of itself. `root` is a folder of the fake unless it is set.
 
-    An engine that `needs_session` has a BuildKit that takes no context without one.
+    An engine that `needs_session` has a BuildKit that takes no context without one. One that does
+    not `reach` our loopback network is on another machine, or in a network of its own.
     """
 
     version: str = "27.5.1"
@@ -103,6 +107,8 @@ class Facts:
     operating_system: str = "Debian GNU/Linux 12 (bookworm)"
     nvidia: bool = False
     needs_session: bool = False
+    reaches: bool = True
+    memory: int = 8 * 2**30
     root: str | None = None
 
     @property
@@ -125,6 +131,7 @@ class FakeEngine:
     def __init__(self, path: Path | None = None, facts: Facts | None = None) -> None:
         self.facts = facts or Facts()
         self.pullable: list[str] = ["debian:*", "ubuntu:*"]
+        self._moves: Counter[str] = Counter()
         self.requests: list[Request] = []
         self.faults = Faults()
         self._server = HttpServer(self._answer)
@@ -239,6 +246,7 @@ class FakeEngine:
             (layer,),
             {"Env": ["PATH=/usr/bin:/bin"], "Cmd": ["sh"], "Labels": None, **(config or {})},
             architecture or self.facts.image_architecture,
+            history=("ADD rootfs.tar / # buildkit",),
         )
         return self.images.add(image if size is None else with_size(image, size), *names)
 
@@ -403,7 +411,7 @@ class FakeEngine:
                 "Images": len(self.images.by_id),
                 "Containers": len(self.containers.by_id),
                 "NCPU": 4,
-                "MemTotal": 8 * 2**30,
+                "MemTotal": self.facts.memory,
             }
         )
 
@@ -413,7 +421,20 @@ class FakeEngine:
         return json_answer({"LayersSize": sum(map(len, layers)), "BuildCache": cache})
 
     def _build(self, request: Request) -> Answer:
+        if request.one("remote").startswith("http://"):
+            return self._download(request.one("remote"))
         return self.builds.build(request, needs_session=self.facts.needs_session)
+
+    def _download(self, url: str) -> Answer:
+        """Fetch the context of a build, as an engine on this machine or elsewhere would."""
+        said = "connect: connection refused"
+        if self.facts.reaches:
+            try:
+                urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url).close()
+            except urllib.error.HTTPError as error:
+                error.close()
+                said = f"failed to GET {url} with status {error.code}"
+        raise Refused(404, f"error downloading remote context {url}: {said}")
 
     def _create_image(self, request: Request) -> Answer:
         if request.one("fromSrc") == "-":
@@ -448,10 +469,20 @@ class FakeEngine:
 
     def _pulled(self, reference: str) -> FakeImage:
         name, at, digest = reference.partition("@")
-        image = self.add_image(*([] if at else [name]), files=_release(name))
+        moves = self._moves[reference]
+        image = self.add_image(*([] if at else [name]), files=_release(name, moves))
         repository = tagged(name).rpartition(":")[0]
-        self.images.digests[f"{repository}@{digest or sha256(reference.encode())}"] = image.id
+        self.images.digests[f"{repository}@{digest or self.digest_of(reference)}"] = image.id
         return image
+
+    def digest_of(self, reference: str) -> str:
+        """Return the digest of the image that the registry serves under a tag now."""
+        moves = self._moves[reference]
+        return sha256(f"{reference} {moves}".encode() if moves else reference.encode())
+
+    def move_tag(self, reference: str) -> None:
+        """Let the registry serve another image under a tag from now on."""
+        self._moves[reference] += 1
 
     def _base(self, name: str) -> FakeImage | None:
         """Return the image that a build stands on, pulled where the engine does not have it."""
@@ -463,8 +494,9 @@ class FakeEngine:
         return self._pulled(tagged(name))
 
 
-def _release(name: str) -> dict[str, bytes]:
-    return {"etc/os-release": f'NAME="{name}"\n'.encode()}
+def _release(name: str, moves: int = 0) -> dict[str, bytes]:
+    files = {"etc/os-release": f'NAME="{name}"\n'.encode()}
+    return files | ({"etc/debian_version": f"12.{moves}\n".encode()} if moves else {})
 
 
 def _error_line(message: str) -> Mapping[str, object]:

@@ -32,6 +32,7 @@ from fake_engine_faults import (
 from fake_engine_images import FakeImage, ImageStore, make_tar, sha256
 from fake_http import Answer, Cut, Refused, Request, json_answer
 
+STEP_LABEL = "io.envmatrix.step"
 UPLOAD_SECONDS = 5.0
 """How long a context and its build wait for each other, as in moby."""
 
@@ -193,7 +194,7 @@ class Build:
                 yield _Event("failed", None, "context canceled")
                 return
         self.record.ended = "made"
-        if not self.builders.faults.take(BuildWithoutImage, self.record.tag):
+        if not self.builders.faults.take(BuildWithoutImage, self.record.labels.get(STEP_LABEL, "")):
             yield _Event("made", None, self._make())
 
     def _work(self, step: Step) -> Iterator[_Event]:
@@ -283,7 +284,7 @@ class Build:
         files = dict(self.builders.on_layer(step, files))
         if self.builders.faults.take(UnstableLayer, step.instruction):
             files["unstable"] = uuid.uuid4().bytes
-        return make_tar(files)
+        return make_tar(files, self.builders.owner)
 
     def _sources(self, step: Step) -> dict[str, bytes]:
         """Return the files that a COPY or an ADD puts into its layer."""
@@ -409,6 +410,8 @@ class Builders:
         self.cache: dict[tuple[object, ...], CacheEntry] = {}
         self.records: list[BuildRecord] = []
         self.cancelled: list[str] = []
+        self.owner = ""
+        """The name of an owner in the headers of layers, which another engine does not write."""
         self.on_layer: Callable[[Step, Mapping[str, bytes]], Mapping[str, bytes]] = (
             lambda _, files: files
         )

@@ -31,6 +31,15 @@ POLL_SECONDS = 0.02
 FRAME_BYTES = 32 * 1024
 SIGKILLED = 137
 VERSION_LABEL = "org.opencontainers.image.version"
+CELL_LABEL = "io.envmatrix.cell"
+_CELL_ID = re.compile(
+    r".+-py(?P<python>[0-9.]+)-(?P<os>[a-z]+[0-9.]+)-(?P<accelerator>[a-z0-9.]+?)(?:-(?P<arch>arm64))?"
+)
+_RELEASES = {
+    "debian11": ("debian", "bullseye", "2.31"),
+    "debian12": ("debian", "bookworm", "2.36"),
+    "debian13": ("debian", "trixie", "2.41"),
+}
 _STDOUT, _STDERR = 1, 2
 _TIME = "2026-01-02T03:04:05.000000000Z"
 _NEVER = "0001-01-01T00:00:00Z"
@@ -205,6 +214,8 @@ class ContainerHost:
         self.observed: dict[str, Observed] = {}
         self.on_run: Callable[[RunRequest], Exit] = self.pass_probe
         self.has_gpu: Callable[[], bool] = lambda: False
+        self.told: dict[str, Any] = {}
+        """What every container tells of its state instead of the truth."""
         self._vanish = vanish
         self._threads: list[threading.Thread] = []
         images.used_by = self._users
@@ -212,16 +223,15 @@ class ContainerHost:
     def pass_probe(self, request: RunRequest) -> Exit:
         """Act as a probe that passes, and as any other command that ends well.
 
-        Without an entry in `observed` a probe that imports a framework observes the version that
-        the labels of its image tell.
+        Without an entry in `observed` a probe that imports a framework observes what the labels of
+        its image tell: the version, and every axis that the id of the cell names.
         """
         if not request.probe:
             return Exit()
         observed = self.observed.get(request.probe)
         if observed is None:
-            version = request.image.labels.get(VERSION_LABEL)
             is_import = request.probe.endswith("-import")
-            observed = {"version": version} if version and is_import else {}
+            observed = axes_of(request.image.labels) if is_import else {}
         found = observed(request) if callable(observed) else observed
         return Exit(stdout=request.report(found))
 
@@ -335,7 +345,7 @@ class ContainerHost:
                 "Name": f"/{container.name}",
                 "Created": _TIME,
                 "Image": container.image_id,
-                "State": container.state(),
+                "State": container.state() | self.told,
                 "RestartCount": 0,
                 "Config": {
                     "Image": spec.get("Image", container.image_id),
@@ -421,3 +431,21 @@ class ContainerHost:
             self.end(container)
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def axes_of(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return what a proper import probe observes in the image of a cell with these labels."""
+    found = {"version": labels[VERSION_LABEL]} if VERSION_LABEL in labels else {}
+    match = _CELL_ID.fullmatch(labels.get(CELL_LABEL, ""))
+    if match is None or match["os"] not in _RELEASES:
+        return found
+    distribution, codename, glibc = _RELEASES[match["os"]]
+    return {
+        **found,
+        "python": match["python"],
+        "distribution": distribution,
+        "codename": codename,
+        "glibc": glibc,
+        "accelerator": match["accelerator"],
+        "arch": match["arch"] or "amd64",
+    }

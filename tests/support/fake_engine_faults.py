@@ -167,11 +167,11 @@ class VanishesMidBuild(OnStep):
 class BuildWithoutImage(Fault):
     """The answer to a build ends without the id of an image, and without an error."""
 
-    tag: str = "*"
+    step: str = "*"
 
     def applies(self, subject: str) -> bool:
-        """Return whether the pattern matches the name that the image shall get."""
-        return fnmatchcase(subject, self.tag)
+        """Return whether the pattern matches the step that the labels of the build tell."""
+        return fnmatchcase(subject, self.step)
 
 
 # --- faults of containers --------------------------------------------------------------------

@@ -28,13 +28,16 @@ def sha256(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def make_tar(files: Mapping[str, bytes]) -> bytes:
-    """Return a tar that is the same for the same files."""
+def make_tar(files: Mapping[str, bytes], owner: str = "") -> bytes:
+    """Return a tar that is the same for the same files.
+
+    Old engines write the name of the owner, which says nothing about the files.
+    """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, data in sorted(files.items()):
             entry = tarfile.TarInfo(name)
-            entry.size, entry.mtime, entry.mode = len(data), MTIME, 0o644
+            entry.size, entry.mtime, entry.mode, entry.uname = len(data), MTIME, 0o644, owner
             tar.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
 

@@ -60,7 +60,8 @@ INPUTS = Inputs(
 def the_wheel(name: str, version: str = "1", size: int = 1) -> Wheel:
     """Return a wheel of a distribution."""
     sha256 = hashlib.sha256(f"{name} {version}".encode()).hexdigest()
-    return Wheel(name, version, f"{name}-{version}-py3-none-any.whl", sha256, size)
+    filename = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
+    return Wheel(name, version, filename, sha256, size)
 
 
 def the_lock(*wheels: Wheel, key: str = "key") -> Lock:

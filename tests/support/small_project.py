@@ -98,7 +98,17 @@ import json, os, platform
 import jinja2
 
 report = {"probe": "jinja2-import", "nonce": os.environ["ENVMATRIX_NONCE"]}
-observed = {"version": jinja2.__version__, "python": platform.python_version()[:4]}
+lines = open("/etc/os-release").read().split("\\n")
+system = dict(line.split("=", 1) for line in lines if "=" in line)
+observed = {
+    "version": jinja2.__version__,
+    "python": ".".join(platform.python_version_tuple()[:2]),
+    "distribution": system["ID"],
+    "codename": system["VERSION_CODENAME"],
+    "glibc": platform.libc_ver()[1],
+    "accelerator": "cpu",
+    "arch": {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()],
+}
 print(json.dumps({**report, "observed": observed}))
 """
 )

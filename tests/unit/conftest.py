@@ -66,6 +66,12 @@ profiles:
 """
 
 
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried again is tried again at once."""
+    monkeypatch.setattr("envmatrix.engine.retries.PAUSE_SECONDS", 0.0)
+
+
 @pytest.fixture(scope="session")
 def small_text() -> str:
     """A small matrix.yaml with every field in it."""

@@ -12,10 +12,10 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 from envmatrix import __version__
-from envmatrix.cli import locking, planning, reporting, running
-from envmatrix.cli.printing import err, out
+from envmatrix.cli import diagnosing, locking, planning, reporting, running
+from envmatrix.cli.printing import say, say_error
 from envmatrix.cli.workspace import Workspace
-from envmatrix.model.errors import EnvmatrixError
+from envmatrix.model.errors import EnvmatrixError, SurroundingsError
 
 _Given = ParamSpec("_Given")
 
@@ -58,6 +58,7 @@ for command in (
     reporting.report,
     running.verify,
     planning.explain,
+    diagnosing.diagnose,
     planning.probes,
     running.shell,
     reporting.schema,
@@ -75,7 +76,7 @@ def _before_the_command(
 ) -> None:
     context.obj = Workspace(matrix.resolve(), tuple(probes or ()))
     if version:
-        out.print(f"envmatrix {__version__}")
+        say(f"envmatrix {__version__}")
         raise typer.Exit
 
 
@@ -84,5 +85,13 @@ def main(arguments: Sequence[str] | None = None, end: Callable[[int], Any] = sys
     try:
         app(args=arguments, standalone_mode=True)
     except EnvmatrixError as error:
-        err.print(f"error: {error}", markup=False, soft_wrap=True, style="red")
+        say_error(error)
         end(error.exit_code)
+    except OSError as error:
+        refused = SurroundingsError(
+            f"the operating system refused: {error.strerror or error}",
+            where=str(error.filename or Path.cwd()),
+            next_step="check the disk and the permissions, then run again",
+        )
+        say_error(refused)
+        end(refused.exit_code)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from envmatrix.cli.arguments import AsJson, Profile, Select
-from envmatrix.cli.printing import out, print_json, print_layers, print_plan, print_story
+from envmatrix.cli.printing import print_json, print_layers, print_plan, print_probes, print_story
 from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.cells import Cell
 
@@ -34,6 +33,7 @@ def plan(
         else:
             print_layers(bases)
         return
+    workspace.tell_of_idle_probes()
     known = [(cell, workspace.knowledge.judgement(cell)) for cell in chosen]
     if as_json:
         cells = [
@@ -80,7 +80,8 @@ def explain(context: typer.Context, cell: str, *, as_json: AsJson = False) -> No
     if as_json:
         print_json(found.to_json())
     else:
-        print_story(one, found, workspace.packages.drift_below(one, found.layers))
+        drift = workspace.packages.drift_below(one, found.layers)
+        print_story(one, found, drift or workspace.pulled.drift_of(one, found))
 
 
 def probes(context: typer.Context, *, as_json: AsJson = False) -> None:
@@ -100,8 +101,4 @@ def probes(context: typer.Context, *, as_json: AsJson = False) -> None:
         ]
         print_json({"schema": 1, "probes": listed})
         return
-    table = Table("probe", "required", "needs", "limit", "proves", box=None, pad_edge=False)
-    for one in found:
-        required = "yes" if one.required else "no"
-        table.add_row(one.name, required, one.needs, f"{one.timeout} s", one.proves)
-    out.print(table)
+    print_probes(found)

@@ -1,11 +1,15 @@
-"""Everything that commands print: tables, stories, JSON. Text from outside is never markup."""
+"""Everything that commands print: tables, stories, JSON. Text from outside is inert.
+
+Commands print by the functions of this module only. No console here knows markup or names of emoji,
+and each line is cleaned as it is printed, wherever its text came from.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -13,10 +17,16 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from envmatrix.model.cells import Cell
+from envmatrix.model.digests import short
+from envmatrix.model.errors import EnvmatrixError
 from envmatrix.model.evidence import Evidence
+from envmatrix.model.text import json_line, line
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.report.document import summary
 from envmatrix.report.table import HEADINGS, MARKS, row
+
+if TYPE_CHECKING:
+    from envmatrix.probes.headers import Probe
 
 NAMED_WHEELS = 4
 """The wheels of a group that are named. The others are counted."""
@@ -26,23 +36,39 @@ TAIL_LINES = 8
 
 COLOURS = {
     Verdict.WORKS: "green",
+    Verdict.PARTIAL: "cyan",
     Verdict.BROKEN: "red",
     Verdict.IMPOSSIBLE: "bright_black",
     Verdict.UNKNOWN: "yellow",
 }
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-err = Console(stderr=True, highlight=False)
+
+def _console(*, stderr: bool = False, width: int | None = None) -> Console:
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
-def say(text: str) -> None:
-    """Print a line of text to stdout, as it is."""
-    out.print(text, markup=False, soft_wrap=True)
+out = _console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+err = _console(stderr=True)
 
 
-def warn(text: str) -> None:
-    """Print a line of text to stderr, as it is."""
-    err.print(text, markup=False, soft_wrap=True)
+def say(*lines: str, style: str | None = None) -> None:
+    """Print lines of text to stdout. A break within one of them is a space."""
+    _print(out, lines, style)
+
+
+def warn(*lines: str, style: str | None = None) -> None:
+    """Print lines of text to stderr. A break within one of them is a space."""
+    _print(err, lines, style)
+
+
+def _print(console: Console, lines: Sequence[str], style: str | None) -> None:
+    for text in lines:
+        console.print(Text(line(text)), style=style, soft_wrap=True)
+
+
+def say_error(error: EnvmatrixError) -> None:
+    """Print to stderr what went wrong, where, and what to do next."""
+    warn(*f"error: {error}".split("\n"), style="red")
 
 
 def counted(number: int, noun: str) -> str:
@@ -52,14 +78,14 @@ def counted(number: int, noun: str) -> str:
 
 def print_json(data: object) -> None:
     """Print one JSON document to stdout."""
-    sys.stdout.write(json.dumps(data, ensure_ascii=False, separators=(",", ":")) + "\n")
+    sys.stdout.write(json_line(json.dumps(data, ensure_ascii=False, separators=(",", ":"))) + "\n")
 
 
 def print_plan(known: Sequence[tuple[Cell, Judgement]]) -> None:
     """Print a line a cell, with what is known of it, and the counts."""
     width = max(len(cell.id) for cell, _ in known)
     for cell, judgement in known:
-        why = ": ".join(text for text in (judgement.kind, judgement.cause) if text)
+        why = line(": ".join(text for text in (judgement.kind, judgement.cause) if text))
         mark = f"{MARKS[judgement.verdict]} {judgement.verdict:<10}"
         # A rich table would take a second for thousands of rows, and cut the ids.
         sys.stdout.write(f"{_in_colour(mark, judgement.verdict)}  {cell.id:<{width}}  {why}\n")
@@ -90,7 +116,7 @@ def print_table(cells: Sequence[Evidence]) -> None:
         collapse_padding=True,
     )
     for cell, fields in zip(cells, shown, strict=True):
-        verdict, *others = (Text(fields[index]) for index in used)
+        verdict, *others = (Text(line(fields[index])) for index in used)
         verdict.stylize(COLOURS[cell.verdict])
         table.add_row(verdict, *others)
     out.print(table)
@@ -105,13 +131,13 @@ def print_failures(cells: Iterable[Evidence]) -> None:
     for cell in cells:
         if cell.verdict is not Verdict.BROKEN:
             continue
-        say(f"\n{cell.id}: broken at {cell.stage} ({cell.class_})")
+        say("", f"{cell.id}: broken at {cell.stage} ({cell.class_})")
         say(f"  cause:  {cell.cause}")
         say(f"  remedy: {cell.remedy}")
         for probe in cell.probes:
             if probe.required and probe.log_tail:
                 tail = probe.log_tail.splitlines()[-TAIL_LINES:]
-                say("\n".join(f"  | {line}" for line in tail))
+                say(*(f"  | {text}" for text in tail))
         if cell.log:
             say(f"  log:    {cell.log}")
 
@@ -129,8 +155,9 @@ def print_layers(bases: Sequence[Mapping[str, Any]]) -> None:
             say(f"  {cell['id']}: {sizes}")
     say(
         "Each step from the base up: wheels in MB, and how many. Steps that are equal up to there "
-        "are one layer.\nCells without a lock are left out. What is shared follows from the "
-        "committed locks of the published profile."
+        "are one layer.",
+        "Cells without a lock are left out. What is shared follows from the "
+        "committed locks of the published profile.",
     )
 
 
@@ -163,8 +190,7 @@ def print_verified(cells: Iterable[Evidence]) -> None:
 
 def print_story(cell: Cell, found: Evidence, drift: str) -> None:
     """Print the whole story of one cell; `drift` says how its system differs from the published."""
-    title = f"{cell.id}: {found.verdict}"
-    out.print(title, style=COLOURS[found.verdict], markup=False, soft_wrap=True)
+    say(f"{cell.id}: {found.verdict}", style=COLOURS[found.verdict])
     _print_reason(found)
     _print_inputs(cell, found)
     if found.serves:
@@ -182,6 +208,8 @@ def print_story(cell: Cell, found: Evidence, drift: str) -> None:
         say(f"  built:   {found.generated_at.date()}, {size:.1f} GB, {layers} layers")
         day = found.reproducibility.verified_at
         say(f"  rebuilt: {found.reproducibility.status}" + (f", {day}" if day else ""))
+        for note in found.reproducibility.notes:
+            say(f"           {note}")
     if found.log:
         say(f"  log:     {found.log}")
     if drift:
@@ -207,5 +235,16 @@ def _print_inputs(cell: Cell, found: Evidence) -> None:
     if found.lock:
         say(f"  lock:    {len(found.lock.wheels)} wheels, {found.lock.sha256[:12]}")
     if found.base:
-        origin = f" ({found.base.origin})" if found.base.origin else ""
+        known = [found.base.origin or "", short(found.base.digest or "")]
+        origin = f" ({', '.join(filter(None, known))})" if any(known) else ""
         say(f"  base:    {found.base.id}{origin}")
+
+
+def print_probes(probes: Iterable[Probe]) -> None:
+    """Print a line for each probe: what it is called, needs and proves."""
+    table = Table("probe", "required", "needs", "limit", "proves", box=None, pad_edge=False)
+    for one in probes:
+        required = "yes" if one.required else "no"
+        fields = (one.name, required, one.needs, f"{one.timeout} s", one.proves)
+        table.add_row(*(Text(line(field)) for field in fields))
+    out.print(table)

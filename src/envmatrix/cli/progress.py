@@ -18,6 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from envmatrix.model.text import line
+
 QUIET_ABOVE = 20
 """A stage with more pieces of work than this gets a plain line for every hundredth piece only."""
 LONG_SECONDS = 3
@@ -37,8 +39,8 @@ class TerminalProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Progress(
-            TextColumn("{task.fields[stage]:>6}"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.fields[stage]:>6}", markup=False),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             _Count(),
             TimeElapsedColumn(),
@@ -64,7 +66,7 @@ class TerminalProgress:
     def started(self, stage: str, subject: str) -> None:
         """Show a piece of work, with a clock."""
         with self._lock:
-            task = self._live.add_task(f"  {subject}", total=None, stage=stage)
+            task = self._live.add_task(line(f"  {subject}"), total=None, stage=stage)
             self._running[stage, subject] = (task, time.monotonic())
 
     def finished(self, stage: str, subject: str, said: str, *, reused: bool) -> None:
@@ -76,13 +78,11 @@ class TerminalProgress:
                 self._live.advance(self._stages[stage])
         if stage != "lock" and not reused:
             took = f" ({time.monotonic() - task[1]:.0f} s)" if task else ""
-            self._console.print(
-                f"{stage:>6}  {subject}: {said}{took}", highlight=False, markup=False
-            )
+            self._console.print(Text(line(f"{stage:>6}  {subject}: {said}{took}")))
 
     def tell(self, text: str) -> None:
         """Print a text on a line of its own."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(Text(line(text)), soft_wrap=True)
 
 
 class PlainProgress:
@@ -120,16 +120,12 @@ class PlainProgress:
         if reused or not (few or seconds > LONG_SECONDS):
             return
         took = f" ({seconds:.0f} s)" if since is not None else ""
-        self._console.print(
-            f"{stage} {done}/{total}  {subject}: {said}{took}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        told = f"{stage} {done}/{total}  {subject}: {said}{took}"
+        self._console.print(Text(line(told)), soft_wrap=True)
 
     def tell(self, text: str) -> None:
         """Print a text on a line of its own."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(Text(line(text)), soft_wrap=True)
 
 
 def make_progress(console: Console) -> TerminalProgress | PlainProgress:

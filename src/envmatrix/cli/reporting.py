@@ -40,10 +40,14 @@ def report(
     cells = [workspace.reporting.evidence(cell) for cell in workspace.choose(select, profile)]
     on_hosts = list(workspace.book.hosts())
     where = folder or workspace.layout.report
-    workspace.reporting.write(cells, where, on_hosts)
+    pages = {}
     if readme:
         links = os.path.relpath(where / "cells", readme.parent)
-        write_text(readme, with_table(_text_of(readme), markdown(cells, links), str(readme)))
+        table = with_table(_text_of(readme), markdown(cells, links), str(readme))
+        pages[readme.resolve()] = table  # A symbolic link stays one.
+    workspace.reporting.write(cells, where, on_hosts)
+    for path, text in pages.items():
+        write_text(path, text)
     if as_json:
         print_json(report_of(cells, on_hosts).to_json())
     else:

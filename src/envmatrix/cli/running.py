@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from envmatrix.cli.arguments import AsJson, BaseOrigin, Fresh, Jobs, Profile, Select
+from envmatrix.cli.arguments import AsJson, BaseOrigin, Fresh, Jobs, Profile, Select, Strict
 from envmatrix.cli.printing import (
-    out,
     print_failures,
     print_json,
     print_table,
@@ -26,6 +25,7 @@ from envmatrix.model.image_names import cell_tag
 from envmatrix.model.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from envmatrix.engine.client import Engine
     from envmatrix.stages.options import Options
     from envmatrix.stages.run import Run
 
@@ -48,7 +48,7 @@ def build(
         _print_report(done.cells)
     else:
         print_table(done.cells)
-        out.print(done.said)
+        say(done.said)
     if any(cell.verdict is Verdict.BROKEN for cell in done.cells):
         raise typer.Exit(1)
     if any(not cell.image and cell.verdict is Verdict.UNKNOWN for cell in done.cells):
@@ -62,6 +62,7 @@ def probe(
     *,
     jobs: Jobs = None,
     fresh: Fresh = False,
+    strict: Strict = False,
     host: Annotated[
         bool, typer.Option("--host", help="Probe an interpreter of this machine, no container.")
     ] = False,
@@ -80,14 +81,14 @@ def probe(
                 where="--host",
                 next_step="leave SELECT and --profile out",
             )
-        _probe_host(workspace, python or sys.executable, as_json=as_json)
+        _probe_host(workspace, python or sys.executable, strict=strict, as_json=as_json)
         return
     options = _options("auto", jobs=jobs, fresh=fresh)
     done = _run(workspace, workspace.choose(select, profile), options)
-    _finish(workspace, done, as_json=as_json)
+    _finish(workspace, done, strict=strict, as_json=as_json)
 
 
-def _probe_host(workspace: Workspace, python: str, *, as_json: bool) -> None:
+def _probe_host(workspace: Workspace, python: str, *, strict: bool, as_json: bool) -> None:
     from envmatrix.probes.host import probe_host
     from envmatrix.stages.evidence import host_evidence
 
@@ -107,7 +108,7 @@ def _probe_host(workspace: Workspace, python: str, *, as_json: bool) -> None:
         print_failures(found)
         for path in paths:
             say(f"evidence: {workspace.layout.short(path)}")
-    raise typer.Exit(exit_code(found))
+    raise typer.Exit(exit_code(found, strict=strict))
 
 
 def run(
@@ -118,6 +119,7 @@ def run(
     jobs: Jobs = None,
     fresh: Fresh = False,
     base: BaseOrigin = "auto",
+    strict: Strict = False,
     prune: Annotated[
         bool,
         typer.Option("--prune", help="Remove each image once its evidence is taken."),
@@ -128,7 +130,7 @@ def run(
     workspace = workspace_of(context)
     options = _options(base, jobs=jobs, fresh=fresh, prune=prune)
     done = _run(workspace, workspace.choose(select, profile), options)
-    _finish(workspace, done, as_json=as_json)
+    _finish(workspace, done, strict=strict, as_json=as_json)
 
 
 def verify(
@@ -159,17 +161,50 @@ def verify(
 
 
 def shell(context: typer.Context, cell: str) -> None:
-    """Open a shell in the image of a cell."""
-    tag = cell_tag(workspace_of(context).only(cell))
-    command = ["docker", "run", "--rm", "--interactive", "--tty", tag, "bash"]
+    """Open a shell in the image of a cell. Nothing is built, and nothing is pulled."""
+    from envmatrix.engine.client import Engine
+
+    workspace = workspace_of(context)
+    one = workspace.only(cell)
+    with Engine.connect() as engine:
+        image = _image_of(workspace, engine, one)
+    # The id is no name that a registry could serve, and no text of the matrix.
+    terminal = ["--tty"] if _is_terminal(sys.stdin) and _is_terminal(sys.stdout) else []
+    keys = ["--interactive"] if sys.stdin else []
+    command = ["docker", "run", "--rm", "--pull", "never", *keys, *terminal, image, "bash"]
     try:
         os.execvp("docker", command)  # noqa: S606
     except OSError as error:
         raise ToolError(
-            "the docker command is not installed",
+            "the docker command is not installed, or cannot be started",
             where="docker run",
             next_step="install the Docker CLI",
         ) from error
+
+
+def _image_of(workspace: Workspace, engine: Engine, cell: Cell) -> str:
+    """Return the id of the image that this checkout made of a cell, or else of that of its name.
+
+    Raises:
+        SurroundingsError: there is none.
+    """
+    from envmatrix.model.digests import digest
+    from envmatrix.stages.image_records import NameRecord
+
+    tag = cell_tag(cell)
+    record = workspace.records.get("name", digest(tag), NameRecord)
+    ours = engine.images.find(record.id) if record else None
+    if found := ours or engine.images.find(tag):
+        return found.id
+    raise SurroundingsError(
+        f"there is no image of {cell.id} here",
+        where=tag,
+        next_step=f"build it with `envmatrix build {cell.id}`",
+    )
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()
 
 
 # --- what these commands share ---------------------------------------------------------------
@@ -195,11 +230,12 @@ def _options(
 def _run(workspace: Workspace, cells: Sequence[Cell], options: Options) -> Run:
     from envmatrix.cli.at_work import at_work
 
+    workspace.tell_of_idle_probes()
     with at_work(workspace) as progress:
         return workspace.runner.run(cells, options, progress)
 
 
-def _finish(workspace: Workspace, done: Run, *, as_json: bool) -> None:
+def _finish(workspace: Workspace, done: Run, *, strict: bool, as_json: bool) -> None:
     where = workspace.layout.report
     workspace.reporting.write(done.cells, where)
     if as_json:
@@ -207,9 +243,9 @@ def _finish(workspace: Workspace, done: Run, *, as_json: bool) -> None:
     else:
         print_table(done.cells)
         print_failures(done.cells)
-        out.print(done.said)
+        say(done.said)
         say(f"evidence: {workspace.layout.short(where)}/ (report.json, table.md, cells/)")
-    raise typer.Exit(exit_code(done.cells))
+    raise typer.Exit(exit_code(done.cells, strict=strict))
 
 
 def _print_report(cells: Sequence[Evidence]) -> None:
@@ -218,9 +254,12 @@ def _print_report(cells: Sequence[Evidence]) -> None:
     print_json(report_of(cells).to_json())
 
 
-def exit_code(cells: Iterable[Evidence]) -> int:
-    """Return 1 where a cell is broken, 3 where a cell stays unknown, and else 0."""
+def exit_code(cells: Iterable[Evidence], *, strict: bool = False) -> int:
+    """Return 1 where a cell is broken, 3 where a cell stays unknown, and else 0.
+
+    A `strict` run also returns 3 where a cell is only partial.
+    """
     verdicts = {cell.verdict for cell in cells}
     if Verdict.BROKEN in verdicts:
         return 1
-    return 3 if Verdict.UNKNOWN in verdicts else 0
+    return 3 if Verdict.UNKNOWN in verdicts or (strict and Verdict.PARTIAL in verdicts) else 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from envmatrix.cli.printing import warn
 from envmatrix.model.cells import Cell, expand
 from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Inputs
@@ -24,6 +25,7 @@ from envmatrix.store.book import Book
 from envmatrix.store.knowledge import Knowledge
 from envmatrix.store.layout import Layout
 from envmatrix.store.packages import SystemPackages
+from envmatrix.store.pulled import PulledSystems
 from envmatrix.store.rebuilds import Rebuilds
 from envmatrix.store.records import Records
 from envmatrix.store.resolutions import Resolutions
@@ -105,7 +107,7 @@ class Workspace:
     @cached_property
     def records(self) -> Records:
         """What this machine has done."""
-        return Records(self.layout.state)
+        return Records(self.layout.state, self.layout.images)
 
     @cached_property
     def resolutions(self) -> Resolutions:
@@ -121,6 +123,11 @@ class Workspace:
     def packages(self) -> SystemPackages:
         """The packages of bootstrapped systems."""
         return SystemPackages(self.layout, self.records)
+
+    @cached_property
+    def pulled(self) -> PulledSystems:
+        """What the references of pulled systems name."""
+        return PulledSystems(self.matrix, self.layout, self.records)
 
     @cached_property
     def rebuilds(self) -> Rebuilds:
@@ -150,7 +157,10 @@ class Workspace:
         from envmatrix.render.dockerfiles import Renderer
         from envmatrix.render.folders import Folders
 
-        renderer = Renderer(self.matrix, self.layout.templates())
+        own = self.layout.own_templates
+        renderer = Renderer(self.matrix, *([own] if own else ()), self.layout.templates())
+        if own and (replaced := renderer.replaced):
+            warn(f"{own}: these templates replace those of envmatrix: {', '.join(replaced)}")
         return Folders(self.matrix, renderer, self.resolutions, self.sharing)
 
     @cached_property
@@ -158,16 +168,37 @@ class Workspace:
         """The committed tree under images/."""
         from envmatrix.render.tree import Tree
 
-        return Tree(self.layout, self.resolutions, self.folders)
+        return Tree(self.layout, self.resolutions, self.folders, self.records)
 
     # --- the stages
 
     @cached_property
     def probes(self) -> Probes:
-        """The probes: the project's or those of envmatrix, and those of the user's own folders."""
-        from envmatrix.probes.headers import Probes
+        """The probes: those of envmatrix, of the project, and of folders that the user named."""
+        from envmatrix.probes.headers import Probes, Sources
 
-        return Probes([self.layout.probes(), *self.extra_probes])
+        # In the checkout of envmatrix every probe counts. Elsewhere, only what the matrix needs.
+        elsewhere = self.layout.root / "scripts/probes" != self.layout.probes()
+        named = self.matrix.frameworks if elsewhere and self.layout.matrix.exists() else None
+        sources = Sources(self.layout.probes(), self.layout.own_probes, named, warn)
+        return Probes(self.extra_probes, sources)
+
+    def tell_of_idle_probes(self) -> None:
+        """Say which probes belong to no cell of the matrix: a name in a header may be wrong.
+
+        Raises:
+            InputError: the header of a probe is wrong.
+        """
+        from envmatrix.probes.headers import ANY
+
+        stacks = {(cell.family, cell.stack) for cell in self.cells}
+        for one in self.probes.all:
+            if not any(
+                one.framework in (ANY, family) and one.stack in ("", ANY, stack)
+                for family, stack in stacks
+            ):
+                what = f"{one.framework}+{one.stack}" if one.stack else one.framework
+                warn(f"note: the probe {one.name} is for {what}, which no cell of the matrix has")
 
     @cached_property
     def locking(self) -> Locking:
@@ -190,7 +221,7 @@ class Workspace:
             self.rebuilds,
             self._inputs_of,
         )
-        return Reporting(maker, self.knowledge, self.packages)
+        return Reporting(maker, self.knowledge, self.packages, self.book)
 
     @cached_property
     def runner(self) -> Runner:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import queue
+import re
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from envmatrix.engine.failures import FAILURES, translated
 from envmatrix.engine.image import Image
 from envmatrix.engine.images import Images
 from envmatrix.engine.process import Cancelled
+from envmatrix.engine.proxies import hiding, proxy_arguments, secrets_of, user_environment
 from envmatrix.model.errors import EngineError
 
 STEP_LABEL = "io.envmatrix.step"
@@ -25,8 +28,23 @@ POLL_SECONDS = 0.2
 _T = TypeVar("_T")
 
 
+BUILD_SECONDS = 3 * 60 * 60.0
+"""The time that one build may take. The largest images take minutes."""
+
+_CODE = re.compile(r"(?:exit code|non-zero code): (\d+)\s*\Z")
+
+
 class BuildError(Exception):
-    """A step of a Dockerfile failed. The image is at fault, not the engine."""
+    """A build ended without an image. `code` is the exit code of the step that failed, if any."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        match = _CODE.search(said)
+        self.code = int(match[1]) if match else None
+
+
+class _TooLongError(EngineError):
+    """A build took longer than any build may."""
 
 
 @dataclass
@@ -51,8 +69,9 @@ class Builds:
         """Build an image from a folder of text files, and return the image.
 
         The steps use the network of the host. `hosts` maps the names of hosts to the addresses at
-        which the steps find them. `log` gets the output of the build. A `fresh` build takes nothing
-        from the build cache.
+        which the steps find them. The steps use the user's proxies, but not for these hosts. `log`
+        gets the output of the build, without the credentials of the proxies. A `fresh` build takes
+        nothing from the build cache.
 
         BuildKit builds, except in two cases where the classic builder does. The first case is a
         `fresh` build: if BuildKit makes a layer that an image already has, engines such as 20.10
@@ -62,20 +81,37 @@ class Builds:
         Raises:
             BuildError: a step failed. Its output went to `log`.
             Cancelled: the user asked to stop.
-            EngineError: the engine failed.
+            EngineError: the engine failed, or the build took longer than `BUILD_SECONDS`.
         """
         if self.connection.cancelled.is_set():
             raise Cancelled
-        build = buildkit.Build(tag=tag, arguments=arguments, hosts=hosts, labels=labels)
-        with translated(f"build {tag or 'an image'}"):
-            image_id = self._build(files, build, log, fresh=fresh)
+        proxies = proxy_arguments(
+            self.connection.url,
+            direct=[*hosts, *hosts.values()],
+            loopback=bool(hosts),
+            environment=user_environment(),
+        )
+        # The image gets its name only after the build: Docker 28 with containerd's image store
+        # deletes the image that had the name before, if BuildKit gives the name away.
+        build = buildkit.Build(
+            tag=None, arguments={**proxies, **arguments}, hosts=hosts, labels=labels
+        )
+        with (
+            translated(f"build {tag or 'an image'}"),
+            hiding(secrets_of(proxies.values()), log) as write,
+        ):
+            image_id = self._build(files, build, write, fresh=fresh)
         if not image_id:
             raise EngineError(
                 f"the engine ended the build of {tag or 'an image'} without an image",
                 where=f"build {tag or 'an image'}",
                 next_step="see the engine's own log, then try again",
             )
-        return self.images.get(image_id)
+        image = self.images.get(image_id)
+        if tag:
+            self.images.tag(image, tag)
+            image = self.images.get(image_id)
+        return image
 
     def _build(
         self,
@@ -109,7 +145,7 @@ class Builds:
 
         try:
             yield from self._until_cancelled(read, upload)
-        except Cancelled:
+        except (Cancelled, _TooLongError):
             with suppress(*FAILURES):
                 self.connection.post("/build/cancel", {"id": build.id})
             raise
@@ -135,6 +171,7 @@ class Builds:
                 nocache=fresh,
                 network_mode="host",
                 decode=True,
+                use_config_proxy=False,
             ):
                 if "error" in event:
                     yield "error", event["error"]
@@ -149,6 +186,8 @@ class Builds:
         self, read: Callable[[], Iterator[_T]], *beside: Callable[[], Iterator[_T]]
     ) -> Iterator[_T]:
         """Yield the events of `read` to the end; raise `Cancelled` when the user asks to stop.
+
+        A build that takes longer than `BUILD_SECONDS` is an error.
 
         `read` and the work `beside` it run in threads, because a request that waits for the engine
         cannot look at `cancelled`.
@@ -166,7 +205,9 @@ class Builds:
 
         for work in (*beside, read):
             threading.Thread(target=follow, args=[work], daemon=True).start()
+        deadline = time.monotonic() + BUILD_SECONDS
         while not self.connection.cancelled.is_set():
+            _check_time(deadline)
             try:
                 event = arrived.get(timeout=POLL_SECONDS)
             except queue.Empty:
@@ -177,6 +218,22 @@ class Builds:
                 raise event
             yield event
         raise Cancelled
+
+
+def _check_time(deadline: float) -> None:
+    """End a build that takes longer than any may.
+
+    Raises:
+        _TooLongError: the deadline is over.
+    """
+    if time.monotonic() > deadline:
+        raise _TooLongError(
+            f"the build did not end within {BUILD_SECONDS / 60:.0f} minutes",
+            where="build an image",
+            next_step="see in its log which step hangs: most often a mirror or an index answers "
+            "too slowly; then run it again",
+            kind="timeout",
+        )
 
 
 def _follow(events: Iterable[buildkit.Event], log: Callable[[str], None]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,17 @@ from envmatrix.engine.build_cache import BuildCache
 from envmatrix.engine.builds import Builds
 from envmatrix.engine.connection import Connection
 from envmatrix.engine.containers import Containers
+from envmatrix.engine.gpus import gpu_identity, unseen_gpu
 from envmatrix.engine.images import Images
+from envmatrix.engine.reach import reaches
+
+_ARCHITECTURES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "arm",
+    "i386": "386",
+    "i686": "386",
+}
 
 
 @dataclass
@@ -30,15 +40,16 @@ class Engine:
 
     @classmethod
     @contextmanager
-    def connect(cls) -> Iterator[Engine]:
+    def connect(cls, tell: Callable[[str], None] = lambda _: None) -> Iterator[Engine]:
         """Connect to the engine of DOCKER_HOST, of the Docker context, or of the default socket.
 
-        On the way out the containers that are left of this run are removed.
+        On the way out the containers that are left of this run are removed. `tell` gets what a user
+        should know, such as that something is tried again.
 
         Raises:
             EngineError: no engine answers, or the Docker context cannot be used.
         """
-        engine = cls(Connection.open())
+        engine = cls(Connection.open(tell))
         try:
             yield engine
         finally:
@@ -55,8 +66,18 @@ class Engine:
         return str(self.connection.info.get("ServerVersion", ""))
 
     @property
+    def architecture(self) -> str:
+        """The architecture of the engine in the words of images; empty where it is not told."""
+        told = str(self.connection.info.get("Architecture") or "")
+        return _ARCHITECTURES.get(told, told)
+
+    def reaches(self, address: str) -> bool:
+        """Return whether builds reach an address of this machine's loopback network."""
+        return reaches(self.connection, address)
+
+    @property
     def is_local(self) -> bool:
-        """Whether the engine shares the loopback network of this machine."""
+        """Whether the engine's files are on this machine, as far as its address tells."""
         system = str(self.connection.info.get("OperatingSystem", ""))
         return (
             urlsplit(self.connection.url).scheme in ("unix", "") and "desktop" not in system.lower()
@@ -69,7 +90,19 @@ class Engine:
         return root if self.is_local and root.exists() else None
 
     @property
+    def gpu(self) -> str | None:
+        """What is known of the GPUs and the driver; None where nothing is, as on other machines."""
+        return gpu_identity() if self.is_local else None
+
+    @property
     def has_gpu(self) -> bool:
         """Whether the engine can give an NVIDIA GPU to a container."""
         info = self.connection.info
         return "nvidia" in f"{info.get('DiscoveredDevices', '')}{info.get('Runtimes', '')}"
+
+    @property
+    def unseen_gpu(self) -> str:
+        """Why a GPU of this machine is not given to containers; empty where none is held back."""
+        if self.has_gpu or not self.is_local:
+            return ""
+        return unseen_gpu()

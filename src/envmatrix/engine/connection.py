@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
@@ -55,24 +55,25 @@ class Connection:
     """A connection to a Docker engine. Several threads may use one connection.
 
     `info` is what the engine says about itself. The containers of this run carry `run_id`. Work
-    in progress stops when `cancelled` is set.
+    in progress stops when `cancelled` is set. `tell` gets what a user should know.
     """
 
     address: Address
     info: Mapping[str, Any] = field(default_factory=dict)
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     cancelled: threading.Event = field(default_factory=threading.Event)
+    tell: Callable[[str], None] = lambda _: None
     _local: threading.local = field(default_factory=threading.local, init=False, repr=False)
 
     @classmethod
-    def open(cls) -> Connection:
+    def open(cls, tell: Callable[[str], None] = lambda _: None) -> Connection:
         """Connect to the engine that the user has chosen, and ask the engine about itself.
 
         Raises:
             EngineError: no engine answers, the address is not one, or the Docker context cannot be
             used.
         """
-        connection = cls(find_address())
+        connection = cls(find_address(), tell=tell)
         _check(connection.address)
         with translated(f"connect to the Docker engine at {connection.url}"):
             connection.info = connection.client.info()

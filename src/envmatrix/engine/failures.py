@@ -10,13 +10,11 @@ from docker.errors import APIError, DockerException
 from requests import RequestException
 from urllib3.exceptions import HTTPError as TransportError
 
+from envmatrix.engine.refusals import FAILED, SAID_LIMIT, SERVER_ERROR, refused
 from envmatrix.model.errors import EngineError
 
 FAILURES = (DockerException, RequestException, TransportError, OSError)
 """Every exception that a request to the engine can raise."""
-
-SAID_LIMIT = 600
-"""The number of characters that an error message repeats of the engine's own words."""
 
 _NO_PERMISSION = ("Permission denied", "PermissionError")
 _BAD_CERTIFICATE = ("SSLError", "SSLCertVerificationError")
@@ -44,7 +42,7 @@ def _explain(doing: str, error: Exception) -> NoReturn:
     said = str(getattr(error, "explanation", None) or error)
     if isinstance(error, APIError):
         # The engine answered, so its words are about its own work and not about the connection.
-        _raise_unknown(doing, said, error)
+        raise refused(doing, said, error.status_code or SERVER_ERROR) from error
     if _has(said, _NO_PERMISSION):
         raise EngineError(
             "this user may not talk to the Docker engine",
@@ -64,19 +62,17 @@ def _explain(doing: str, error: Exception) -> NoReturn:
             where=doing,
             next_step="start Docker, set DOCKER_HOST, or run scripts/setup-engine as root "
             "on Debian",
+            transient=True,
         ) from error
     if _has(said, _BROKEN_OFF):
         raise EngineError(
             f"the Docker engine did not finish its answer: {said[:SAID_LIMIT]}",
             where=doing,
             next_step="make sure that the engine still runs, then try again",
+            transient=True,
         ) from error
-    _raise_unknown(doing, said, error)
-
-
-def _raise_unknown(doing: str, said: str, error: Exception) -> NoReturn:
     raise EngineError(
-        f"the Docker engine failed: {said[:SAID_LIMIT]}",
+        FAILED + said[:SAID_LIMIT],
         where=doing,
         next_step="see the engine's own log, then try again",
     ) from error

@@ -17,3 +17,29 @@ class Image:
     layers: tuple[str, ...]
     size: int
     names: tuple[str, ...] = ()
+    repo_digests: tuple[str, ...] = ()
+
+    def digests_of(self, reference: str) -> tuple[str, ...]:
+        """Return the digests that the registry of a reference knows this image by, sorted.
+
+        An image that was pulled several times may have several: a list of platforms that changed
+        for another platform is another digest of the same image.
+        """
+        repository = _repository(reference)
+        return tuple(
+            sorted(
+                digest
+                for name, _, digest in (one.partition("@") for one in self.repo_digests)
+                if _repository(name) == repository
+            )
+        )
+
+
+def _repository(reference: str) -> str:
+    """Return the name of a repository as engines shorten it, without tag and digest."""
+    name, _, _ = reference.partition("@")
+    folder, slash, last = name.rpartition("/")
+    name = folder + slash + last.partition(":")[0]
+    for prefix in ("index.docker.io/", "docker.io/", "library/"):
+        name = name.removeprefix(prefix)
+    return name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,22 @@ from envmatrix.engine.build_cache import BuildCache
 from envmatrix.engine.connection import Connection
 from envmatrix.engine.failures import FAILURES, translated
 from envmatrix.engine.image import Image
+from envmatrix.engine.refusals import pull_refused
 from envmatrix.model.errors import EngineError
 
 # When and where an image was built, not what the image is.
 _NOT_COMPARED = ("Image", "Hostname", "Domainname", "ArgsEscaped")
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What an engine saves of an image. `steps` are the instructions that made the layers.
+
+    An instruction is empty where the image does not tell it.
+    """
+
+    layers: list[IO[bytes]]
+    steps: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,7 @@ class Images:
             tuple(found["RootFS"].get("Layers") or ()),
             found["Size"],
             tuple(found["RepoTags"] or ()),
+            tuple(found.get("RepoDigests") or ()),
         )
 
     def get(self, reference: str) -> Image:
@@ -60,28 +73,26 @@ class Images:
             )
         return image
 
-    def pull(self, reference: str) -> Image:
-        """Pull an image from its registry.
+    def pull(self, reference: str, architecture: str = "") -> Image:
+        """Pull an image from its registry, for an architecture if one is given.
 
         The reference may hold the port of a registry, and a tag or a digest. Without a tag and
         without a digest the tag is `latest`.
 
         Raises:
-            EngineError: no registry serves the image.
+            EngineError: no registry serves the image. Its class tells why.
         """
+        platform = f"linux/{architecture}" if architecture else None
         with translated(f"pull {reference}"):
             try:
-                events = self.connection.client.pull(reference, stream=True, decode=True)
+                events = self.connection.client.pull(
+                    reference, stream=True, decode=True, platform=platform
+                )
                 said = next((event["error"] for event in events if "error" in event), None)
             except APIError as error:
                 said = str(error.explanation or error)
         if said is not None:
-            raise EngineError(
-                f"{reference} cannot be pulled: {said}",
-                where=f"pull {reference}",
-                next_step="check the name of the image, the way to its registry, and the login "
-                "(docker login)",
-            )
+            raise pull_refused(reference, said)
         return self.get(reference)
 
     def import_tar(self, path: Path, name: str) -> Image:
@@ -112,6 +123,23 @@ class Images:
             self.connection.client.remove_image(reference)
             self.build_cache.prune()
 
+    def untag(self, image: Image, name: str, other: str) -> None:
+        """Take a name from an image. An image that had no further name gets the `other` one.
+
+        An engine removes an image with its last name. A failure is not reported, because a name
+        that stays does no harm.
+        """
+        with suppress(*FAILURES, EngineError):
+            found = self.find(image.id)
+            if found and set(found.names) == {name}:
+                self.tag(image, other)
+            self.connection.client.remove_image(name)
+
+    def architecture(self, image: Image) -> str:
+        """Return the architecture of an image, such as amd64."""
+        with translated(f"look up the image {image.id}"):
+            return str(self._inspect(image.id)["Architecture"])
+
     def config(self, reference: str) -> dict[str, Any]:
         """Return the configuration of an image, without its layers and its history.
 
@@ -133,6 +161,15 @@ class Images:
 
         A temporary file in `folder` holds the layers.
         """
+        with self.saved(reference, folder) as saved:
+            yield saved.layers
+
+    @contextmanager
+    def saved(self, reference: str, folder: Path) -> Iterator[Saved]:
+        """Yield what the engine saves of an image: its layers, and the instructions that made them.
+
+        A temporary file in `folder` holds the layers.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             with translated(f"save the image {reference}"):
@@ -140,12 +177,25 @@ class Images:
                     file.write(chunk)
             file.seek(0)
             with tarfile.open(fileobj=file) as tar:
-                (manifest,) = _open(tar, ["manifest.json"])
-                yield _open(tar, json.load(manifest)[0]["Layers"])
+                (file_list,) = _open(tar, ["manifest.json"])
+                manifest = json.load(file_list)[0]
+                layers = _open(tar, manifest["Layers"])
+                steps = [
+                    step.get("created_by") or ""
+                    for step in _history(tar, manifest)
+                    if not step.get("empty_layer")
+                ]
+                yield Saved(layers, steps if len(steps) == len(layers) else [""] * len(layers))
 
     def _inspect(self, reference: str) -> dict[str, Any]:
         found: dict[str, Any] = self.connection.client.inspect_image(reference)  # type: ignore[no-untyped-call]
         return found
+
+
+def _history(tar: tarfile.TarFile, manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the instructions of a saved image; none where it does not tell them."""
+    configs = _open(tar, [manifest["Config"]] if "Config" in manifest else [])
+    return next((json.load(config).get("history") or () for config in configs), ())
 
 
 def _open(tar: tarfile.TarFile, paths: Iterable[str]) -> list[IO[bytes]]:

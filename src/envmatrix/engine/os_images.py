@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from envmatrix.model.causes import SURROUNDINGS, classify
 from envmatrix.model.errors import ToolError
 
 # Debian compiles with a random hash seed. Before Python 3.11 the bytecode depends on the seed
@@ -64,6 +65,7 @@ def make_root(
             f"{suite} must be bootstrapped, and mmdebstrap is not installed",
             where=f"make the root filesystem of {suite}",
             next_step="install it (Debian, Ubuntu: apt-get install mmdebstrap)",
+            kind="blocked",
         )
     destination.parent.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -92,11 +94,15 @@ def make_root(
     if result.returncode != 0:
         for path in (partial, held):
             path.unlink(missing_ok=True)
-        tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+        said = log.read_text(encoding="utf-8", errors="replace")
+        found = classify(said, SURROUNDINGS)
         raise ToolError(
-            f"mmdebstrap could not make {suite}: {' '.join(tail)}",
+            f"mmdebstrap could not make {suite}: {' '.join(said.strip().splitlines()[-3:])}",
             where=str(log),
-            next_step="check that this machine reaches the mirror of the distribution",
+            next_step=found.remedy
+            if found
+            else "check that this machine reaches the mirror of the distribution",
+            kind=found.kind if found else "blocked",
         )
     partial.replace(destination)
     try:

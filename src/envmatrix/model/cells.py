@@ -71,7 +71,8 @@ class Cell:
 def expand(matrix: Matrix) -> list[Cell]:
     """Return every declared cell: framework, version, OS, Python, accelerator, in file order.
 
-    Cells with a stack follow those without.
+    Cells with a stack follow those without. A cell with a stack obeys the rules of the cell that
+    it is made of, and those that name its stack, such as `framework: torch+vision`.
     """
     plain = list(_expand(matrix))
     return [*plain, *_stacked(matrix, plain)]
@@ -81,12 +82,29 @@ def _stacked(matrix: Matrix, plain: Sequence[Cell]) -> Iterator[Cell]:
     for name, stack in matrix.stacks.items():
         for cell in plain:
             if any(contains(where, cell) for where in stack.cells):
-                yield replace(
+                stacked = replace(
                     cell,
                     id=f"{cell.framework}{STACKED}{name}" + cell.id.removeprefix(cell.framework),
                     framework=f"{cell.framework}{STACKED}{name}",
                     requires=(*cell.requires, *stack.requires),
                 )
+                yield _with_own_rules(matrix, stacked, cell)
+
+
+def _with_own_rules(matrix: Matrix, stacked: Cell, plain: Cell) -> Cell:
+    """Return a cell with a stack, with the rules that are about it and not about the plain cell."""
+    own = [
+        rule
+        for rule in matrix.rules
+        if contains(rule.when, stacked) and not contains(rule.when, plain)
+    ]
+    reasons = [rule.reason for rule in own if rule.exclude]
+    constraints = tuple(text for rule in own for text in rule.constrain)
+    return replace(
+        stacked,
+        constraints=(*stacked.constraints, *constraints),
+        excluded=stacked.excluded or next(iter(reasons), None),
+    )
 
 
 def contains(where: Where, cell: Cell) -> bool:

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from envmatrix.model.text import line
+
 
 class EnvmatrixError(Exception):
-    """What happened, with `where` it was seen and what to do `next`."""
+    """What happened, with `where` it was seen and what to do `next`.
+
+    Each is one line, and what others said in it is inert.
+    """
 
     exit_code: ClassVar[int] = 3
-    kind: ClassVar[str] = "infrastructure"
+    kind: str = "infrastructure"
     """The class of the judgement of a cell whose work ends with this error."""
 
-    def __init__(self, what: str, *, where: str = "", next_step: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.where = where
-        self.next_step = next_step
+    def __init__(self, what: str, *, where: str = "", next_step: str = "", kind: str = "") -> None:
+        self.what, self.where, self.next_step = line(what), line(where), line(next_step)
+        super().__init__(self.what)
+        self.kind = kind or self.kind
 
     def __str__(self) -> str:
         lines = [self.what]
@@ -42,7 +46,24 @@ class SurroundingsError(EnvmatrixError):
 
 
 class EngineError(SurroundingsError):
-    """No Docker engine answers, or it failed in a way that says nothing about the cell."""
+    """No Docker engine answers, or it failed in a way that says nothing about the cell.
+
+    A `transient` failure may be gone at the next try.
+    """
+
+    kind = "engine"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str = "",
+        next_step: str = "",
+        kind: str = "",
+        transient: bool = False,
+    ) -> None:
+        super().__init__(what, where=where, next_step=next_step, kind=kind)
+        self.transient = transient
 
 
 class DiskError(SurroundingsError):

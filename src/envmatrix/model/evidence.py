@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +19,12 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    StringConstraints,
     model_serializer,
     model_validator,
 )
 
+from envmatrix.model.text import inert_data
 from envmatrix.model.verdicts import Judgement, Verdict
 
 SCHEMA: Final = 2
@@ -51,12 +54,39 @@ def check_keepable(data: object, depth: int = DEEPEST) -> None:
             check_keepable(value, depth - 1)
 
 
+_WORD = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+Word = Annotated[str, StringConstraints(pattern=_WORD, max_length=80)]
+"""A value of an axis. It becomes a part of names of files, so it holds no part of a path."""
+Handle = Annotated[str, StringConstraints(pattern=_WORD, max_length=220)]
+"""An id of a cell, a host or a base. Names of files are made of it."""
+LayerId = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9:._+-]*$", max_length=200)
+]
+LARGEST: Final = 2**53
+"""The largest number of bytes: programs of every language read it exactly."""
+LONGEST: Final = 10.0**9
+"""The largest number of seconds."""
+_Span = Annotated[float, Field(ge=0, le=LONGEST)]
+FACTS_LIMIT: Final = 250_000
+"""The characters, as JSON, of everything that one probe observed."""
+FACT_LIMIT: Final = 10_000
+"""The characters of a text that a probe observed. A longer one loses its end."""
+
+
 class Part(BaseModel):
-    """A frozen part of evidence or of a record. A field that it does not know is refused."""
+    """A frozen part of evidence or of a record. A field that it does not know is refused.
+
+    All text in it is inert, whether it was made here or comes from a file that others wrote.
+    """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inert(cls, data: object) -> object:
+        return inert_data(data, DEEPEST)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON names them."""
@@ -88,14 +118,14 @@ class Reproducible(StrEnum):
 class Axes(Part):
     """The value of a cell on each axis of the matrix."""
 
-    os: Annotated[str, Field(description="The operating system, such as debian12.")]
-    python: Annotated[str, Field(description="The Python, such as 3.11.")]
-    accelerator: Annotated[str, Field(description="cpu, or a CUDA line such as cu130.")]
+    os: Annotated[Word, Field(description="The operating system, such as debian12.")]
+    python: Annotated[Word, Field(description="The Python, such as 3.11.")]
+    accelerator: Annotated[Word, Field(description="cpu, or a CUDA line such as cu130.")]
     framework: Annotated[
         str, Field(description="The framework, with its stack where it has one: torch+vision.")
     ]
-    version: Annotated[str, Field(description="The version of the framework.")]
-    arch: Annotated[str, Field(description="The processor architecture, such as amd64.")]
+    version: Annotated[Word, Field(description="The version of the framework.")]
+    arch: Annotated[Word, Field(description="The processor architecture, such as amd64.")]
 
 
 class Declared(Part):
@@ -148,7 +178,10 @@ class Observed(Part):
     @classmethod
     def _only_what_a_file_keeps(cls, data: object) -> object:
         check_keepable(data)
-        return data
+        kept = inert_data(data, DEEPEST, FACT_LIMIT)
+        if len(json.dumps(kept, default=str)) > FACTS_LIMIT:
+            raise ValueError("it holds more than evidence keeps")
+        return kept
 
     @model_serializer(mode="wrap")
     def _only_what_was_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -168,13 +201,16 @@ class ProbeResult(Part):
 
     probe: Annotated[str, Field(description="The name of the probe.")]
     required: Annotated[bool, Field(description="Whether the cell is broken if this fails.")]
+    needs: Annotated[
+        Literal["", "gpu"], Field(description="What it needs beside the image: gpu, or nothing.")
+    ] = ""
     outcome: Annotated[Outcome, Field(description="How the probe ended.")]
     kind: Annotated[
         str, Field(alias="class", description="The class of the failure; empty where it passed.")
     ] = ""
     cause: Annotated[str, Field(description="Why it ended so, in a sentence.")] = ""
     remedy: Annotated[str, Field(description="What a user can do about it.")] = ""
-    seconds: Annotated[float, Field(description="Seconds from start to end.")] = 0.0
+    seconds: Annotated[_Span, Field(description="Seconds from start to end.")] = 0.0
     exit_code: Annotated[
         int | None, Field(description="The exit code; null where envmatrix ended the probe.")
     ] = None
@@ -196,6 +232,26 @@ class ProbeResult(Part):
         return self.probe.endswith("-import")
 
 
+class Overlap(Part):
+    """Two distributions of a lock that own files of the same path with other contents."""
+
+    distributions: Annotated[
+        tuple[str, str], Field(description="The two distributions, by name, in their order.")
+    ]
+    files: Annotated[
+        int, Field(description="How many files of both have one path; 0 where nobody looked.")
+    ] = 0
+    example: Annotated[str, Field(description="One of the paths; empty where nobody looked.")] = ""
+
+    @property
+    def said(self) -> str:
+        """The overlap in a sentence."""
+        first, second = self.distributions
+        files = f"{self.files} file{'s' if self.files != 1 else ''}"
+        count = f"{files}, such as {self.example}" if self.files else "the same files"
+        return f"{first} and {second} own {count}: whichever is installed last wins"
+
+
 class LockedWheels(Part):
     """The wheels that are installed in the image."""
 
@@ -203,16 +259,27 @@ class LockedWheels(Part):
     wheels: Annotated[
         Mapping[str, str], Field(description="The version of each distribution, by name.")
     ]
+    overlaps: Annotated[
+        tuple[Overlap, ...],
+        Field(description="Distributions that own the same files: the last one installed wins."),
+    ] = ()
 
 
 class BaseImage(Part):
     """The image that a cell stands on."""
 
-    id: Annotated[str, Field(description="The id of the base, such as debian12-py3.11-cpu.")]
+    id: Annotated[Handle, Field(description="The id of the base, such as debian12-py3.11-cpu.")]
     origin: Annotated[
         str | None,
         Field(
             description="Where its operating system came from: pull or bootstrap; null: unknown."
+        ),
+    ] = None
+    digest: Annotated[
+        str | None,
+        Field(
+            description="The digest (sha256:...) by which the registry knows the operating system "
+            "that was pulled; null: bootstrapped, or unknown."
         ),
     ] = None
 
@@ -222,10 +289,24 @@ class CellImage(Part):
 
     name: Annotated[str, Field(description="The local name of the image.")]
     layers: Annotated[
-        tuple[str, ...],
+        tuple[LayerId, ...],
         Field(description="The diff ids of its layers, lowest first. The image id is no contract."),
     ]
-    size: Annotated[int, Field(description="Bytes, as the engine counts them.")]
+    contents: Annotated[
+        tuple[str, ...],
+        Field(
+            description="A digest of what each layer contains, equal on every engine "
+            "(docs/decisions/0013-layer-content.md), in the order of the layers; empty: not known. "
+            "`envmatrix verify` takes them."
+        ),
+    ] = ()
+    size: Annotated[int, Field(ge=0, le=LARGEST, description="Bytes, as the engine counts them.")]
+
+    @model_validator(mode="after")
+    def _one_for_each_layer(self) -> Self:
+        if self.contents and len(self.contents) != len(self.layers):
+            raise ValueError("there must be one digest of its content for each layer, or none")
+        return self
 
 
 class Difference(Part):
@@ -298,9 +379,9 @@ class Serves(Part):
 class Seconds(Part):
     """Seconds that each stage took; null where the stage did not run."""
 
-    base: Annotated[float | None, Field(description="Building the base.")] = None
-    build: Annotated[float | None, Field(description="Building the image of the cell.")] = None
-    probe: Annotated[float | None, Field(description="Running all probes.")] = None
+    base: Annotated[_Span | None, Field(description="Building the base.")] = None
+    build: Annotated[_Span | None, Field(description="Building the image of the cell.")] = None
+    probe: Annotated[_Span | None, Field(description="Running all probes.")] = None
 
 
 class Machine(Part):
@@ -324,7 +405,7 @@ class Evidence(Part):
         Literal["container", "host"],
         Field(description="container: in the built image; host: in an interpreter without one."),
     ] = CONTAINER
-    id: Annotated[str, Field(description="The id of the cell, its only handle.")]
+    id: Annotated[Handle, Field(description="The id of the cell, its only handle.")]
     axes: Annotated[Axes, Field(description="The value of the cell on each axis.")]
     verdict: Annotated[Verdict, Field(description="What is known of the cell.")]
     stage: Annotated[str, Field(description="The stage that gave the verdict.")]
@@ -374,6 +455,18 @@ class Evidence(Part):
     def layers(self) -> tuple[str, ...]:
         """The diff ids of the image; none where no image was built."""
         return self.image.layers if self.image else ()
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """The digests of what its layers contain; none where they are not known."""
+        return self.image.contents if self.image else ()
+
+    def with_contents(self, contents: Sequence[str]) -> Self:
+        """Return this evidence with the digests of what the layers of its image contain."""
+        if self.image is None or not contents:
+            return self
+        image = self.image.model_copy(update={"contents": tuple(contents)})
+        return self.model_copy(update={"image": image})
 
     def with_reproducibility(self, found: Reproducibility) -> Self:
         """Return this evidence with what came of building its image again."""

@@ -14,8 +14,10 @@ class UnreadableEvidenceError(InputError):
     """A file of evidence is damaged, or was written by another envmatrix."""
 
 
-def read_evidence(text: str, where: str) -> Evidence:
+def read_evidence(text: str, where: str, expected: str | None = None) -> Evidence:
     """Read the JSON of one evidence file, which `where` names.
+
+    The evidence must be of the id `expected`, where that is given: the name of the file says it.
 
     Raises:
         UnreadableEvidenceError: the text is not evidence of this schema.
@@ -42,9 +44,12 @@ def read_evidence(text: str, where: str) -> Evidence:
             next_step="update envmatrix" if newer else "run the cell again",
         )
     try:
-        return Evidence.model_validate(data)
+        evidence = Evidence.model_validate(data)
     except ValidationError as error:
         raise _damaged(_misfit(error), where) from error
+    if expected is not None and evidence.id != expected:
+        raise _damaged(f"it is the evidence of {evidence.id}", where)
+    return evidence
 
 
 def _damaged(why: str, where: str) -> UnreadableEvidenceError:

@@ -225,6 +225,7 @@ def _contradictions(matrix: Matrix) -> Iterator[_Problem]:
     yield from _bad_day(matrix)
     yield from _twice(matrix)
     yield from _unknown_accelerators(matrix)
+    yield from _unsupported(matrix)
     for index, rule in enumerate(matrix.rules):
         yield from _bad_where(matrix, rule.when, ("rules", index, "when"))
         if bool(rule.exclude) == bool(rule.constrain):
@@ -239,7 +240,7 @@ def _contradictions(matrix: Matrix) -> Iterator[_Problem]:
             yield from _bad_profile(matrix, name, entry, ("profiles", name, index, "profile"))
     for name, stack in matrix.stacks.items():
         for index, where in enumerate(stack.cells):
-            yield from _bad_where(matrix, where, ("stacks", name, "cells", index))
+            yield from _bad_where(matrix, where, ("stacks", name, "cells", index), of_a_stack=True)
     yield from _too_large(matrix)
 
 
@@ -248,6 +249,27 @@ def _bad_day(matrix: Matrix) -> Iterator[_Problem]:
         date.fromisoformat(matrix.resolve.as_of)
     except ValueError:
         yield (("resolve", "as_of"), f"{matrix.resolve.as_of} is not a day", 'write "YYYY-MM-DD"')
+
+
+SUPPORTED = ("debian", "ubuntu")
+"""The distributions whose bases envmatrix can make: they install with apt."""
+
+
+def _unsupported(matrix: Matrix) -> Iterator[_Problem]:
+    for name, os in matrix.axes.os.items():
+        if os.distribution not in SUPPORTED:
+            yield (
+                ("axes", "os", name, "distribution"),
+                f'the distribution "{os.distribution}" is not supported: bases are made with apt',
+                f"supported: {', '.join(SUPPORTED)}",
+            )
+    for name, accelerator in matrix.axes.accelerator.items():
+        if accelerator.cuda and not accelerator.driver:
+            yield (
+                ("axes", "accelerator", name),
+                f"the CUDA line {accelerator.cuda} names no driver",
+                'add the lowest NVIDIA driver branch that serves it, such as driver: "580"',
+            )
 
 
 def _twice(matrix: Matrix) -> Iterator[_Problem]:
@@ -277,12 +299,27 @@ def _unknown_accelerators(matrix: Matrix) -> Iterator[_Problem]:
                     )
 
 
-def _bad_where(matrix: Matrix, where: Where, location: Location) -> Iterator[_Problem]:
+def _stacked_names(matrix: Matrix) -> list[str]:
+    """Return the names of the frameworks with each stack that is declared on them."""
+    return [
+        f"{name}{STACKED}{key}"
+        for key, stack in matrix.stacks.items()
+        for name in matrix.frameworks
+        if any(
+            where.framework is None
+            or any(value_matches("framework", name, pattern) for pattern in where.framework)
+            for where in stack.cells
+        )
+    ]
+
+
+def _bad_where(
+    matrix: Matrix, where: Where, location: Location, *, of_a_stack: bool = False
+) -> Iterator[_Problem]:
+    # A stack stands on a framework, and not on another stack.
+    stacked = [] if of_a_stack else _stacked_names(matrix)
     known: dict[str, list[str]] = {
-        "framework": [
-            *matrix.frameworks,
-            *(f"{name}{STACKED}{stack}" for name in matrix.frameworks for stack in matrix.stacks),
-        ],
+        "framework": [*matrix.frameworks, *stacked],
         "version": [v for framework in matrix.frameworks.values() for v in framework.versions],
         "python": list(matrix.axes.python),
         "os": list(matrix.axes.os),

@@ -7,11 +7,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from envmatrix.model.text import line
+
+CAUSE_LIMIT = 1_000
+"""The characters of a cause or a remedy of a judgement. Each is one line."""
+
 
 class Verdict(StrEnum):
-    """What is known of a cell. Each cell has exactly one verdict."""
+    """What is known of a cell. Each cell has exactly one verdict.
+
+    `partial`: everything that could be run passed, and something that is required could not be run
+    or was not observed. It never counts as `works`.
+    """
 
     WORKS = "works"
+    PARTIAL = "partial"
     BROKEN = "broken"
     IMPOSSIBLE = "impossible"
     UNKNOWN = "unknown"
@@ -29,6 +39,11 @@ class Judgement:
     kind: str = ""
     cause: str = ""
     remedy: str = ""
+
+    def __post_init__(self) -> None:
+        """Make inert what others said: causes hold the words of images, engines and indexes."""
+        for name in ("stage", "kind", "cause", "remedy"):
+            object.__setattr__(self, name, line(getattr(self, name), CAUSE_LIMIT))
 
     def to_json(self) -> dict[str, str]:
         """Return the fields as the report names them."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from envmatrix.model.cells import Cell
 from envmatrix.model.digests import digest
@@ -17,13 +18,17 @@ from envmatrix.model.matrix import nearest
 _HEADER = re.compile(r"(?m)^# /// probe$\n(?P<body>(?:^#(?:| .*)$\n)+?)^# ///$")
 _FIELDS = {"name": str, "framework": str, "proves": str, "required": bool, "timeout": int}
 _OPTIONAL = {"needs": str, "stack": str}
+_MARK = b"# /// probe"
+ANY = "*"
+"""In a header: every framework, or every stack."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
     """One probe file. `timeout` is in seconds; `needs` is empty or "gpu".
 
-    A probe with a `stack` belongs only to cells with that stack.
+    A probe with a `stack` belongs only to cells with that stack. A `*` stands for every framework,
+    or for every stack.
     """
 
     name: str
@@ -32,7 +37,7 @@ class Probe:
     required: bool
     timeout: int
     source: str
-    needs: str = ""
+    needs: Literal["", "gpu"] = ""
     stack: str = ""
 
     @property
@@ -46,14 +51,16 @@ class Probe:
         return self.name == f"{self.framework}-import"
 
 
-def load_probes(folders: Iterable[Path]) -> list[Probe]:
+def load_probes(folders: Iterable[Path], known: Mapping[str, Probe] | None = None) -> list[Probe]:
     """Read the probes of some folders, the one that imports a framework first.
+
+    They are added to those that are `known` already, by name.
 
     Raises:
         InputError: a folder or a file cannot be read, a header is wrong, or two probes have one
             name.
     """
-    found: dict[str, Probe] = {}
+    found = dict(known or {})
     for folder in folders:
         if not folder.is_dir():
             raise InputError(
@@ -62,29 +69,54 @@ def load_probes(folders: Iterable[Path]) -> list[Probe]:
                 next_step="give a folder that holds probe files",
             )
         for path in sorted(folder.glob("*.py")):
-            try:
-                source = path.read_text(encoding="utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    "the file is not UTF-8 text", where=str(path), next_step="save it as UTF-8"
-                ) from error
-            except OSError as error:
-                raise InputError(
-                    f"this probe cannot be read: {error.strerror}",
-                    where=str(path),
-                    next_step="remove the file, or make it readable",
-                ) from error
-            probe = parse_probe(source, path)
-            if probe.name in found:
-                raise InputError(
-                    f"two probes are named {probe.name}",
-                    where=str(path),
-                    next_step="rename one: names are the handles of evidence",
-                )
-            found[probe.name] = probe
+            _add(found, _read_probe(path), path)
+    return _in_order(found)
+
+
+def _add(found: dict[str, Probe], probe: Probe, path: Path) -> None:
+    if probe.name in found:
+        raise InputError(
+            f"two probes are named {probe.name}",
+            where=str(path),
+            next_step="rename one: names are the handles of evidence",
+        )
+    found[probe.name] = probe
+
+
+def _read_probe(path: Path) -> Probe:
+    try:
+        source = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "the file is not UTF-8 text", where=str(path), next_step="save it as UTF-8"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"this probe cannot be read: {error.strerror}",
+            where=str(path),
+            next_step="remove the file, or make it readable",
+        ) from error
+    return parse_probe(source, path)
+
+
+def _claims_to_be_one(path: Path) -> bool:
+    """Return whether a file has the line with which the header of a probe begins."""
+    try:
+        return any(line.strip() == _MARK for line in path.read_bytes().splitlines())
+    except OSError:
+        return False
+
+
+def _in_order(found: Mapping[str, Probe]) -> list[Probe]:
     return sorted(
         found.values(),
-        key=lambda probe: (probe.framework, not probe.is_import, probe.needs, probe.name),
+        key=lambda probe: (
+            probe.framework == ANY,
+            probe.framework,
+            not probe.is_import,
+            probe.needs,
+            probe.name,
+        ),
     )
 
 
@@ -145,11 +177,56 @@ def parse_probe(source: str, path: Path) -> Probe:
     return Probe(source=source, **header)
 
 
-class Probes:
-    """The probes of some folders, read when they are first needed."""
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where probes come from, beside the folders that the user names.
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    `ours` are those of envmatrix; of them, only those of `frameworks` (None: all) are taken. `own`
+    are those of the user's project. `tell` gets what the user should know.
+    """
+
+    ours: Path
+    own: Path | None
+    frameworks: Collection[str] | None
+    tell: Callable[[str], None]
+
+    def load(self) -> dict[str, Probe]:
+        """Read these probes: those of the project are added, or replace those of the same name.
+
+        A file in the folder of the project that does not begin as a probe is passed over: the
+        folder has a common name, and may hold other programs of the user.
+
+        Raises:
+            InputError: a file cannot be read, a header is wrong, or two probes have one name.
+        """
+        found = {
+            probe.name: probe
+            for probe in load_probes([self.ours])
+            if self.frameworks is None or probe.framework in (ANY, *self.frameworks)
+        }
+        added: dict[str, Probe] = {}
+        for path in sorted(self.own.glob("*.py")) if self.own else ():
+            if not _claims_to_be_one(path):
+                self.tell(
+                    f"{path}: passed over, for it is no probe: it has no line `{_MARK.decode()}`"
+                )
+                continue
+            probe = _read_probe(path)
+            _add(added, probe, path)
+            if probe.name in found and found[probe.name].source != probe.source:
+                self.tell(f"{path}: replaces the probe {probe.name} of envmatrix")
+        return found | added
+
+
+class Probes:
+    """The probes of some folders, read when they are first needed.
+
+    A probe in a folder that the user names replaces no other: two of one name are refused.
+    """
+
+    def __init__(self, folders: Sequence[Path], sources: Sources | None = None) -> None:
         self._folders = folders
+        self._sources = sources
 
     @cached_property
     def all(self) -> Sequence[Probe]:
@@ -158,15 +235,19 @@ class Probes:
         Raises:
             InputError: a file has no proper header, or two probes have one name.
         """
-        return load_probes(self._folders)
+        return load_probes(self._folders, self._sources.load() if self._sources else {})
 
     def of(self, cell: Cell) -> list[Probe]:
-        """Return the probes of the framework of a cell, and of its stack."""
-        return [
-            probe
-            for probe in self.all
-            if probe.framework == cell.family and probe.stack in ("", cell.stack)
+        """Return the probes of the framework of a cell, and of its stack; general ones come last.
+
+        A failure of the framework itself is told before one that follows from it.
+        """
+        frameworks = (cell.family, ANY)
+        stacks = ("", cell.stack, ANY) if cell.stack else ("",)
+        ours = [
+            probe for probe in self.all if probe.framework in frameworks and probe.stack in stacks
         ]
+        return sorted(ours, key=lambda probe: probe.framework == ANY)
 
     def hashes(self, cell: Cell) -> Mapping[str, str]:
         """Return the hash of each probe of a cell, by name."""

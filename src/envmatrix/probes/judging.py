@@ -22,16 +22,24 @@ from envmatrix.model.evidence import (
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.probes.headers import Probe
 
-CANNOT_START = (125, 126, 127)
-"""The exit codes of `docker run` for a command that was never executed."""
+CANNOT_START = (126, 127)
+"""The exit codes for a command that is in the image and cannot be executed, or is not there."""
 
 SIGNALLED = 128
 """An exit code above this is this number plus that of the signal which ended the process."""
+
+KILLED = 137
+"""The exit code of a process that SIGKILL ended."""
 
 NOT_RUN = 77
 """The exit code of a probe that cannot be run here, as in Automake."""
 
 TAIL_LINES = 30
+
+CPU = "cpu"
+"""The accelerator of builds that use no GPU."""
+GPU = "gpu"
+"""What a probe that needs a GPU says in its header."""
 
 CAUSE_LIMIT = 300
 """The number of characters that a result repeats of the reason why a probe did not run."""
@@ -40,7 +48,11 @@ CAUSE_LIMIT = 300
 def not_run(probe: Probe, why: str) -> ProbeResult:
     """Return the result of a probe that was not started."""
     return ProbeResult(
-        probe=probe.name, required=probe.required, outcome=Outcome.NOT_RUN, cause=why
+        probe=probe.name,
+        required=probe.required,
+        needs=probe.needs,
+        outcome=Outcome.NOT_RUN,
+        cause=why,
     )
 
 
@@ -54,6 +66,7 @@ def judge(probe: Probe, ran: Ran, nonce: str) -> ProbeResult:
     return ProbeResult(
         probe=probe.name,
         required=probe.required,
+        needs=probe.needs,
         outcome=outcome,
         kind=why.kind,
         cause=why.cause,
@@ -94,10 +107,8 @@ def _why(probe: Probe, ran: Ran, outcome: Outcome, report: Mapping[str, Any]) ->
             return Cause("", "", "")
         case Outcome.NOT_RUN:
             return Cause("", report["not_run"][:CAUSE_LIMIT], "")
-        case Outcome.FAILED:
-            unknown = Cause("other", f"exit code {ran.exit_code}", "read the log")
-            return classify(ran.stderr) or unknown
-    code = ran.exit_code or 0
+        case Outcome.FAILED | Outcome.CRASHED | Outcome.COULD_NOT_START:
+            return _explained(ran) or _unexplained(ran, outcome)
     causes = {
         Outcome.OUT_OF_MEMORY: Cause(
             "out-of-memory",
@@ -112,21 +123,42 @@ def _why(probe: Probe, ran: Ran, outcome: Outcome, report: Mapping[str, Any]) ->
             f"not done after {probe.timeout} s",
             "raise the timeout in the header of the probe if the machine is slow",
         ),
-        Outcome.COULD_NOT_START: Cause(
-            "could-not-start",
-            f"Python did not start: {ran.stderr.strip()[:200]}",
-            "check that the image has a Python that starts",
-        ),
-        Outcome.CRASHED: Cause(
-            "crash", f"ended by {_signal_name(code - SIGNALLED)}", "read the log"
-        ),
         Outcome.BAD_REPORT: Cause(
             "bad-report",
-            f"exit code {code} without the report that belongs to it",
+            f"exit code {ran.exit_code} without the report that belongs to it",
             "a probe prints one JSON object with its name, its nonce and what it observed",
         ),
     }
     return causes[outcome]
+
+
+def _explained(ran: Ran) -> Cause | None:
+    """Return what the output or the exit code tells of a failure; None where it tells nothing.
+
+    A kill tells nothing by itself: a probe that reached its limit of memory has an outcome of its
+    own.
+    """
+    code = None if ran.exit_code == KILLED else ran.exit_code
+    found = classify(ran.stderr, exit_code=code)
+    return None if found and found.kind in _GENERAL else found
+
+
+_GENERAL = ("crash", "program-missing")
+"""Classes that say no more than the outcome does."""
+
+
+def _unexplained(ran: Ran, outcome: Outcome) -> Cause:
+    """Return the cause of an end that the output does not explain."""
+    code = ran.exit_code or 0
+    if outcome is Outcome.COULD_NOT_START:
+        return Cause(
+            "could-not-start",
+            f"Python did not start: {ran.stderr.strip()[:200]}",
+            "check that the image has a Python that starts",
+        )
+    if outcome is Outcome.CRASHED:
+        return Cause("crash", f"ended by {_signal_name(code - SIGNALLED)}", "read the log")
+    return Cause("other", f"exit code {code}", "read the log")
 
 
 def find_report(stdout: str, name: str, nonce: str) -> dict[str, Any] | None:
@@ -157,36 +189,44 @@ def _tail(*streams: str) -> str:
 
 
 def judge_cell(declared: Declared | None, results: Sequence[ProbeResult]) -> Judgement:
-    """Judge a cell from what its probes gave. The first required probe that failed decides.
+    """Judge a cell from what its probes gave.
 
-    A host declares nothing; `declared` is None there.
+    The first required probe that failed makes it broken. So does an axis on which the image is not
+    what the cell declares. What was not run, or not observed, makes it partial: only a cell of
+    which everything was seen works. A host declares nothing, and `declared` is None there.
     """
-    failed = [result for result in results if result.required and result.failed]
-    if failed:
-        first = failed[0]
-        stage = "import" if first.is_import else "probe"
-        return Judgement(
-            Verdict.BROKEN, stage, first.kind, f"{first.probe}: {first.cause}", first.remedy
-        )
     observed = import_observations(results)
+    return (
+        _failure(results)
+        or _mismatch(declared, observed)
+        or _no_import(observed)
+        or _gaps(declared, observed, results)
+        or Judgement(Verdict.WORKS, "probe")
+    )
+
+
+def _failure(results: Sequence[ProbeResult]) -> Judgement | None:
+    failed = [result for result in results if result.required and result.failed]
+    if not failed:
+        return None
+    first = failed[0]
+    stage = "import" if first.is_import else "probe"
+    return Judgement(
+        Verdict.BROKEN, stage, first.kind, f"{first.probe}: {first.cause}", first.remedy
+    )
+
+
+def _mismatch(declared: Declared | None, observed: Observed) -> Judgement | None:
     differing = list(_mismatches(declared, observed)) if declared else []
-    if differing:
-        return Judgement(
-            Verdict.BROKEN,
-            "mismatch",
-            "mismatch",
-            "; ".join(differing),
-            "the image does not hold what its name says: see the lock",
-        )
-    if observed.version is None:
-        return Judgement(
-            Verdict.UNKNOWN,
-            "probe",
-            "no-probes",
-            "no required probe imported the framework and observed its version",
-            "add a probe <framework>-import to scripts/probes",
-        )
-    return Judgement(Verdict.WORKS, "probe")
+    if not differing:
+        return None
+    return Judgement(
+        Verdict.BROKEN,
+        "mismatch",
+        "mismatch",
+        "; ".join(differing),
+        "the image does not hold what its name says: see the lock",
+    )
 
 
 def _mismatches(declared: Declared, observed: Observed) -> Iterator[str]:
@@ -194,3 +234,65 @@ def _mismatches(declared: Declared, observed: Observed) -> Iterator[str]:
         found = getattr(observed, name)
         if found is not None and found != value:
             yield f"{name}: declared {value}, observed {found}"
+
+
+def _no_import(observed: Observed) -> Judgement | None:
+    """Return that nothing is known where no probe told the version of the framework."""
+    if observed.version is not None:
+        return None
+    return Judgement(
+        Verdict.UNKNOWN,
+        "probe",
+        "no-probes",
+        "no probe imported the framework and observed its version",
+        "add a probe <framework>-import to scripts/probes",
+    )
+
+
+def _gaps(
+    declared: Declared | None, observed: Observed, results: Sequence[ProbeResult]
+) -> Judgement | None:
+    """Return what was not seen of a cell in which everything that was run passed."""
+    accelerator = declared.accelerator if declared else observed.accelerator
+    gpu = accelerator not in (None, CPU)
+    idle = [
+        result
+        for result in results
+        if result.required and result.outcome is Outcome.NOT_RUN and (gpu or result.needs != GPU)
+    ]
+    gaps = {
+        "gpu-not-run": _gpu_gap(results) if gpu else "",
+        "not-run": "; ".join(
+            f"{result.probe} did not run: {result.cause}" for result in idle if result.needs != GPU
+        ),
+        "not-observed": _unobserved(declared, observed),
+    }
+    kind = next((kind for kind, text in gaps.items() if text), None)
+    if kind is None:
+        return None
+    cause = "; ".join(text for text in gaps.values() if text)
+    return Judgement(Verdict.PARTIAL, "probe", kind, cause, _GAP_REMEDIES[kind])
+
+
+_GAP_REMEDIES = {
+    "gpu-not-run": "run it again on a machine whose engine has such a GPU",
+    "not-run": "run it again where the probe can run",
+    "not-observed": "let the probe <framework>-import report these fields; docs/probes.md lists "
+    "them",
+}
+
+
+def _gpu_gap(results: Sequence[ProbeResult]) -> str:
+    """Say why no GPU was used; say nothing where a probe that needs one passed."""
+    on_gpu = [result for result in results if result.needs == GPU]
+    if any(result.outcome is Outcome.PASSED for result in on_gpu):
+        return ""
+    told = [f"{result.probe}: {result.cause}" for result in on_gpu]
+    return "GPU not run: " + ("; ".join(told) or "no probe of the framework uses one")
+
+
+def _unobserved(declared: Declared | None, observed: Observed) -> str:
+    """Name the declared axes that no probe observed."""
+    names = [name for name, _ in declared.items()] if declared else []
+    missing = [name for name in names if getattr(observed, name) is None]
+    return f"not observed: {', '.join(missing)}" if missing else ""

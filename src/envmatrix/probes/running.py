@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 
 from envmatrix.engine.containers import Containers
 from envmatrix.engine.process import Limits
-from envmatrix.model.evidence import ProbeResult
+from envmatrix.model.errors import EngineError
+from envmatrix.model.evidence import Outcome, ProbeResult
 from envmatrix.probes.headers import Probe
 from envmatrix.probes.judging import judge, not_run
 
@@ -18,20 +20,54 @@ _START = (
 )
 
 
-def run_probe(containers: Containers, image: str, probe: Probe, *, gpu: bool) -> ProbeResult:
+def run_probe(
+    containers: Containers,
+    image: str,
+    probe: Probe,
+    *,
+    gpu: bool,
+    stack: Sequence[str] = (),
+    unseen_gpu: str = "",
+) -> ProbeResult:
     """Run a probe in an image, and judge what came of it.
 
+    `stack` are the distributions that the stack of the cell requires. `unseen_gpu` says which GPU
+    there is that the engine does not give to a cell which could use it.
+
     Raises:
-        EngineError: the engine failed.
+        EngineError: the engine failed, or it holds back the GPU that the probe needs.
         Cancelled: the user asked to stop.
     """
     if probe.needs == "gpu" and not gpu:
+        if unseen_gpu:
+            raise EngineError(
+                unseen_gpu,
+                where=f"run {probe.name}",
+                next_step="install the NVIDIA Container Toolkit, then run `nvidia-ctk runtime "
+                "configure --runtime=docker` and restart the engine",
+                kind="gpu-not-served",
+            )
         return not_run(probe, "the engine has no GPU for this cell")
+    result = _run(containers, image, probe, stack, gpu=gpu)
+    if result.outcome is Outcome.BAD_REPORT:
+        # A stream that breaks off exactly before the report looks the same, so a second run
+        # confirms it.
+        result = _run(containers, image, probe, stack, gpu=gpu)
+    return result
+
+
+def _run(
+    containers: Containers, image: str, probe: Probe, stack: Sequence[str], *, gpu: bool
+) -> ProbeResult:
     nonce = secrets.token_hex(8)
     ran = containers.run(
         image,
         ["python", "-c", _START, probe.name.replace("-", "_"), probe.source],
-        environment={"ENVMATRIX_NONCE": nonce, "HOME": "/tmp"},  # noqa: S108
+        environment={
+            "ENVMATRIX_NONCE": nonce,
+            "HOME": "/tmp",  # noqa: S108
+            **({"ENVMATRIX_STACK": " ".join(stack)} if stack else {}),
+        },
         limits=Limits(seconds=probe.timeout),
         gpu=gpu,
     )

@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from packaging.utils import canonicalize_name
 
 from envmatrix.model.cells import Cell
@@ -35,10 +35,11 @@ Files = Mapping[str, str]
 
 
 class Renderer:
-    """Renders with the templates of a folder; an undefined name in one is an error."""
+    """Renders with templates, each from the first of some folders that holds a file of its name."""
 
-    def __init__(self, matrix: Matrix, templates: Path) -> None:
+    def __init__(self, matrix: Matrix, *templates: Path) -> None:
         self._matrix = matrix
+        self._templates = templates
         self._jinja = Environment(
             loader=FileSystemLoader(templates),
             undefined=StrictUndefined,
@@ -50,12 +51,38 @@ class Renderer:
         )
         self._jinja.filters["pinned"] = pinned
 
+    @property
+    def replaced(self) -> list[str]:
+        """The templates of the last folder that another file of an earlier folder replaces."""
+        *before, ours = self._templates
+        names = sorted(str(path.relative_to(ours)) for path in ours.rglob("*.j2"))
+        return [
+            name for name in names if any(_differs(folder / name, ours / name) for folder in before)
+        ]
+
+    def _rendered(self, template: str, **values: object) -> str:
+        """Return the text that a template gives.
+
+        Raises:
+            InputError: a template cannot be read, or is wrong.
+        """
+        try:
+            return self._jinja.get_template(template).render(template=template, **values)
+        except (TemplateError, TypeError, OSError, UnicodeDecodeError) as error:
+            folder = next((one for one in self._templates if (one / template).exists()), None)
+            raise InputError(
+                f"the template {template} cannot be used: {type(error).__name__}: {error}",
+                where=str((folder or self._templates[-1]) / template),
+                next_step="correct that file; where it is your own, `mv` it away, and the template "
+                "of envmatrix is used",
+            ) from error
+
     def base(self, cell: Cell, lock: Lock) -> Files:
         """Return the files of the base that `cell` stands on, by name."""
         accelerator = self._matrix.axes.accelerator[cell.accelerator]
         template = "base-cuda.Dockerfile.j2" if accelerator.cuda else "base.Dockerfile.j2"
-        dockerfile = self._jinja.get_template(template).render(
-            template=template,
+        dockerfile = self._rendered(
+            template,
             base_id=cell.base_id,
             tag=base_tag(cell),
             os=self._matrix.axes.os[cell.os],
@@ -98,9 +125,8 @@ class Renderer:
         steps: Sequence[Step],
         constraining: Sequence[str] | None = None,
     ) -> str:
-        template = "cell.Dockerfile.j2"
-        return self._jinja.get_template(template).render(
-            template=template,
+        return self._rendered(
+            "cell.Dockerfile.j2",
             cell=cell,
             lock=lock,
             steps=steps,
@@ -112,6 +138,16 @@ class Renderer:
             os=self._matrix.axes.os[cell.os],
             epoch=self._matrix.resolve.epoch,
         )
+
+
+def _differs(path: Path, other: Path) -> bool:
+    """Return whether there is a file at `path` that is not equal to the other one."""
+    try:
+        return path.read_bytes() != other.read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # It takes the place of the other one; to use it fails with its path.
 
 
 def _seeded(python: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from math import isfinite
 from statistics import median
 from typing import Annotated, Literal
 
@@ -81,6 +82,8 @@ def drift(cells: Sequence[Evidence]) -> dict[str, dict[str, float]]:
     for probe_name, finals in losses.items():
         middle = median(finals.values())
         for cell_id, final in finals.items():
+            # A median of next to nothing gives no number that JSON can hold.
             offset = round(final / middle - 1, 4) if middle else 0.0
+            offset = offset if isfinite(offset) else 0.0
             found.setdefault(cell_id, {})[probe_name] = offset
     return found

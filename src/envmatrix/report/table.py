@@ -5,14 +5,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Evidence, Outcome, Reproducible
+from envmatrix.model.text import line
 from envmatrix.model.verdicts import Verdict
 from envmatrix.report.document import summary
 
-MARKS = {Verdict.WORKS: "✓", Verdict.BROKEN: "✗", Verdict.IMPOSSIBLE: "-", Verdict.UNKNOWN: "?"}
+MARKS = {
+    Verdict.WORKS: "✓",
+    Verdict.PARTIAL: "~",
+    Verdict.BROKEN: "✗",
+    Verdict.IMPOSSIBLE: "-",
+    Verdict.UNKNOWN: "?",
+}
 HEADINGS = (
     "verdict",
     "framework",
@@ -24,6 +33,13 @@ HEADINGS = (
     "image",
     "rebuilt",
     "why",
+)
+FIELD_LIMIT = 600
+"""The characters of a field of the Markdown table."""
+_MARKUP = re.compile(r"[\\|<>`*_\[\]&~$#]")
+# The beginnings of what a renderer makes a link of, and of names of emoji.
+_LINKED = re.compile(
+    r"://(?=\S)|(?i:\bwww)\.(?=\S)|(?i:\b(?:mailto|xmpp|tel)):(?=\S)|@(?=\w)|:(?=[\w+-]+:)"
 )
 TABLE_BEGIN = "<!-- envmatrix table: begin (written by `envmatrix report`; do not edit) -->"
 TABLE_END = "<!-- envmatrix table: end -->"
@@ -60,7 +76,7 @@ def _gpu(cell: Evidence) -> str:
     """Say how the probes that need a GPU ended. The accelerator cpu asks for none."""
     if cell.axes.accelerator == "cpu":
         return ""
-    outcomes = {probe.outcome for probe in cell.probes if probe.probe.endswith("-gpu")}
+    outcomes = {probe.outcome for probe in cell.probes if probe.needs == "gpu"}
     return ", ".join(sorted(outcomes)) or Outcome.NOT_RUN
 
 
@@ -74,8 +90,9 @@ def markdown(cells: Sequence[Evidence], evidence: str = "cells") -> str:
     """Return the table in Markdown. Each framework links to its file in the folder `evidence`."""
     rows = []
     for cell in cells:
-        fields = [_escaped(field) for field in row(cell)]
-        fields[1] = f"[{fields[1]}]({evidence}/{cell.id}.json)"
+        verdict, *others = row(cell)
+        fields = [verdict, *map(escaped, others)]
+        fields[1] = f"[{fields[1]}]({quote(f'{evidence}/{cell.id}.json', safe='/+')})"
         rows.append(fields)
     # A column without an entry, such as why where every cell works, is left out.
     used = [index for index in range(len(HEADINGS)) if any(fields[index] for fields in rows)]
@@ -85,10 +102,16 @@ def markdown(cells: Sequence[Evidence], evidence: str = "cells") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _escaped(text: str) -> str:
-    for mark in "\\|<>`*_[]":
-        text = text.replace(mark, "\\" + mark)
-    return " ".join(text.split())
+def escaped(text: str) -> str:
+    """Return untrusted text as one field of a Markdown table: plain text, and nothing else.
+
+    No renderer finds a link, an image, HTML, code, a formula, emphasis or an end of the field in
+    it. What GitHub makes a link, a mention or an emoji of without any mark (`https://x`, `@name`,
+    `:100:`) is broken by a blank.
+    """
+    text = " ".join(line(text, FIELD_LIMIT).split())
+    text = _LINKED.sub(r"\g<0> ", text)
+    return _MARKUP.sub(r"\\\g<0>", text)
 
 
 def page(cells: Sequence[Evidence], on_hosts: Sequence[Evidence] = ()) -> str:

@@ -6,42 +6,43 @@ that fails is judged: either the cell is at fault (`broken`) or the surroundings
 
 from __future__ import annotations
 
-import re
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from envmatrix.engine.builds import STEP_LABEL, BuildError
 from envmatrix.engine.client import Engine
 from envmatrix.engine.image import Image
-from envmatrix.model.causes import SURROUNDINGS, classify
 from envmatrix.model.cells import Cell
 from envmatrix.model.digests import digest
-from envmatrix.model.errors import EngineError
+from envmatrix.model.errors import EngineError, SurroundingsError
+from envmatrix.model.image_names import REPOSITORY
 from envmatrix.model.locks import Lock
 from envmatrix.model.matrix import Matrix
+from envmatrix.model.text import inert
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.render.folders import Folders
 from envmatrix.render.sharing import Sharing
-from envmatrix.resolve.pip_settings import pip_settings
+from envmatrix.resolve.pip_settings import PipSettings, pip_settings
 from envmatrix.resolve.wheel_server import HOST, INDEX, serve
 from envmatrix.resolve.wheelhouse import Wheelhouse
+from envmatrix.stages.build_failures import Room, judge_failure
 from envmatrix.stages.image_records import ImageRecords
 from envmatrix.stages.options import Options
 from envmatrix.stages.progress import Progress
 from envmatrix.stages.recipes import Built, Recipe, Step, recipe_key
 from envmatrix.stages.systems import Systems
+from envmatrix.store.files import make_folder, using
 from envmatrix.store.layout import Layout
 from envmatrix.store.packages import SystemPackages
 from envmatrix.store.records import Records
 from envmatrix.store.resolutions import Resolutions
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_HEADING = re.compile(r"\[(?:\S+ )?\d+/\d+\] |Step \d+/\d+ : | ---> ")
-"""How a line of a build log begins that repeats an instruction, or tells of a classic build."""
+_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,22 @@ class Building:
 
     @contextmanager
     def open(self, options: Options, progress: Progress) -> Iterator[Builder]:
-        """Connect to the engine, and serve the wheelhouse to an engine on this machine.
+        """Connect to the engine, and serve the wheelhouse to an engine that reaches it.
 
         Raises:
             EngineError: no engine answers.
         """
-        wheelhouse = Wheelhouse(self.layout.wheelhouse, progress.tell)
         with ExitStack() as stack:
-            engine = stack.enter_context(Engine.connect())
-            served = stack.enter_context(serve(wheelhouse.root)) if engine.is_local else None
+            engine = stack.enter_context(Engine.connect(progress.tell))
+            wheelhouse = Wheelhouse(self.layout.wheelhouse, progress.tell, engine.cancelled)
+            served = None
+            if engine.reaches(_LOOPBACK):
+                served = stack.enter_context(serve(wheelhouse.root))
+            else:
+                progress.tell(
+                    "the engine does not reach the loopback network of this machine: builds take "
+                    "wheels from the index of your pip settings"
+                )
             images = ImageRecords(self.records, engine)
             systems = Systems(
                 self.matrix,
@@ -77,7 +85,9 @@ class Building:
                 options.origin,
                 progress.tell,
             )
-            builder = Builder(self, engine, wheelhouse, served, images, systems, options.fresh)
+            builder = Builder(
+                self, engine, wheelhouse, served, images, systems, progress.tell, options.fresh
+            )
             stack.callback(builder.drop_layers)
             yield builder
 
@@ -86,8 +96,9 @@ class Building:
 class Builder:
     """Builds with one engine and one wheelhouse.
 
-    `served` is the address at which a local engine finds the wheelhouse. A `fresh` builder takes
-    no base, layer or cell of an earlier run.
+    `served` is the address at which the engine finds the wheelhouse; None where it reaches none. A
+    `fresh` builder takes no base, layer or cell of an earlier run. `tell` gets what a user should
+    know.
     """
 
     building: Building
@@ -96,15 +107,36 @@ class Builder:
     served: str | None
     images: ImageRecords
     systems: Systems
+    tell: Callable[[str], None]
     fresh: bool = False
     _held_layers: set[str] = field(default_factory=set)
 
     # --- base, layer and cell
 
     def base(self, cell: Cell) -> Built | Judgement:
-        """Build the base that a cell stands on."""
+        """Build the base that a cell stands on.
+
+        A base that fails says nothing about a cell, so the judgement is never `broken`.
+        """
         recipe = self._base_recipe(cell)
-        return recipe if isinstance(recipe, Judgement) else self._build(recipe)
+        if isinstance(recipe, Judgement):
+            return recipe
+        found = self._build(recipe)
+        if isinstance(found, Judgement) and found.verdict is Verdict.BROKEN:
+            return self._base_failed(recipe, found)
+        return found
+
+    def _base_failed(self, recipe: Recipe, found: Judgement) -> Judgement:
+        log = self.building.layout.short(self.images.log_path(recipe.step, recipe.name))
+        cause = f"its base {recipe.name} could not be built ({found.kind}): {found.cause}"
+        self.tell(f"no cell on {recipe.name} can be judged: {found.cause[:300]}; see {log}")
+        return replace(
+            found,
+            verdict=Verdict.UNKNOWN,
+            kind="base-failed",
+            cause=cause,
+            remedy=f"read the log of the base: {log}",
+        )
 
     def layer(self, cell: Cell, lock: Lock, base: Built, count: int) -> Built | Judgement:
         """Build the first `count` steps of a cell, which other cells begin with too.
@@ -153,12 +185,12 @@ class Builder:
         if isinstance(built, Judgement):
             return built
         log = self.images.log_path("verify", recipe.name)
-        try:
-            return built, self._image(recipe, log, tag=None, fresh=True)
-        except BuildError as error:
-            return _judge_failure(recipe.step, str(error), log)
+        twin = self._image(recipe, log, tag=None, fresh=True)
+        return twin if isinstance(twin, Judgement) else (built, twin)
 
     def _base_recipe(self, cell: Cell) -> Recipe | Judgement:
+        if wrong := self.systems.of_another_architecture(cell):
+            return wrong
         resolution = self.building.resolutions.of_base(cell)
         files = self.building.folders.base(cell)
         if resolution is None or resolution.lock is None or files is None:
@@ -197,50 +229,91 @@ class Builder:
         if not self.fresh and (built := self.images.recorded(recipe.step, recipe.key)):
             if recipe.tag not in built.image.names:  # another checkout took the name
                 self.engine.images.tag(built.image, recipe.tag)
-            return built
+            return replace(built, digest=recipe.below.digest)
         log = self.images.log_path(recipe.step, recipe.name)
         started = time.monotonic()
-        try:
-            image = self._image(recipe, log, tag=recipe.tag, fresh=self.fresh)
-        except BuildError as error:
-            return _judge_failure(recipe.step, str(error), log)
+        image = self._image(recipe, log, tag=recipe.tag, fresh=self.fresh)
+        if isinstance(image, Judgement):
+            return image
         built = Built(
             image,
             round(time.monotonic() - started, 1),
             recipe.below.origin,
             reused=False,
             log=self.building.layout.short(log),
+            digest=recipe.below.digest,
         )
         self.images.keep(recipe.step, recipe.key, built)
         self.images.replaced(recipe.tag, image)
         return built
 
-    def _image(self, recipe: Recipe, log: Path, *, tag: str | None, fresh: bool) -> Image:
-        if self.engine.is_local:
+    def _image(
+        self, recipe: Recipe, log: Path, *, tag: str | None, fresh: bool
+    ) -> Image | Judgement:
+        """Build an image, and judge a build that fails."""
+        if self.served:
             if recipe.step is Step.BASE:
                 self._fetch_base(recipe.cell, recipe.lock)
             # A check reads every byte of the wheels, so it waits until a build needs them.
             self.wheelhouse.check(recipe.lock)
-        # BuildKit finds images by name only, and another checkout may have taken this name.
+        room = Room(self.engine.root)
+        try:
+            return self._run_build(recipe, log, room, tag=tag, fresh=fresh)
+        except BuildError as error:
+            room.look()
+            found = judge_failure(recipe.step, error, log, room)
+        if found.verdict is Verdict.BROKEN and (damaged := self._damaged(recipe)):
+            return damaged
+        return found
+
+    def _run_build(
+        self, recipe: Recipe, log: Path, room: Room, *, tag: str | None, fresh: bool
+    ) -> Image:
         below = recipe.below.image
+        # BuildKit finds images by name only, and another checkout may take the usual name at any
+        # moment. So a build knows the image below it by a name that no other build has.
         self.engine.images.tag(below, recipe.below_tag)
-        with _logging(log) as write:
-            image = self.engine.builds.build(
-                recipe.files,
-                tag=tag,
-                arguments={recipe.argument: recipe.below_tag, **self._index(recipe.step)},
-                hosts={HOST: self.served} if self.served else {},
-                log=write,
-                labels={STEP_LABEL: recipe.step},
-                fresh=fresh,
-            )
+        name = f"{REPOSITORY}/below:{uuid.uuid4().hex}"
+        self.engine.images.tag(below, name)
+        try:
+            with _logging(log, room.look) as write:
+                image = self.engine.builds.build(
+                    recipe.files,
+                    tag=tag,
+                    arguments={recipe.argument: name, **self._index(recipe)},
+                    hosts={HOST: self.served} if self.served else {},
+                    log=write,
+                    labels={STEP_LABEL: recipe.step},
+                    fresh=fresh,
+                )
+        finally:
+            self.engine.images.untag(below, name, recipe.below_tag)
         if image.layers[: len(below.layers)] != below.layers:
             raise EngineError(
-                f"{recipe.name} was built on another image than its own: another program gave the "
-                f"name {recipe.below_tag} away meanwhile",
+                f"{recipe.name} was built on another image than its own ({name})",
+                where=f"build {recipe.name}",
                 next_step="run it again when nothing else builds here",
             )
         return image
+
+    def _damaged(self, recipe: Recipe) -> Judgement | None:
+        """Read the wheels of a build that failed again; return the judgement if one is damaged."""
+        if not self.served:
+            return None
+        # A wheelhouse reads each wheel once, so a new one is needed. It is kept: what was damaged
+        # after its check has to be fetched again for other cells, too.
+        self.wheelhouse = Wheelhouse(self.wheelhouse.root, self.tell, self.engine.cancelled)
+        try:
+            self.wheelhouse.check(recipe.lock)
+        except SurroundingsError as error:
+            return Judgement(
+                Verdict.UNKNOWN,
+                recipe.step,
+                "wheel-damaged",
+                f"a wheel was damaged after it was checked: {error.what}",
+                error.next_step,
+            )
+        return None
 
     # --- where wheels come from
 
@@ -250,7 +323,9 @@ class Builder:
         Raises:
             NetworkError: a wheel cannot be had.
         """
-        if not self.engine.is_local or self.is_built(cell, lock):
+        if self.served is None or self.systems.of_another_architecture(cell):
+            return 0
+        if self.is_built(cell, lock):
             return 0
         return self.wheelhouse.fetch(
             lock,
@@ -264,50 +339,73 @@ class Builder:
         os = self.building.matrix.axes.os[cell.os]
         self.wheelhouse.fetch(lock, python=os.python, glibc=os.glibc, arch=cell.arch, index=None)
 
-    def _index(self, step: Step) -> Mapping[str, str]:
+    def _index(self, recipe: Recipe) -> Mapping[str, str]:
         """Return the build arguments that say where pip or uv find wheels.
 
-        A local engine uses the wheelhouse, a remote engine the user's own index. The arguments are
-        the same in every run, since they stand in the history of the image.
+        An engine that reaches the wheelhouse uses it, any other engine the user's own indexes. The
+        arguments are the same in every run, since they stand in the history of the image.
         """
-        url = INDEX if self.served else pip_settings().index_url
-        if not url:
-            return {}
-        if urlsplit(url).password:
-            raise EngineError(
-                "the index of your pip settings has a password in its address, and a build on an "
-                "engine elsewhere would write it into the history of the image",
-                next_step="use an engine on this machine, or an index that needs no password",
-            )
-        if step is Step.BASE:
-            return {"PIP_INDEX_URL": url} | ({"PIP_TRUSTED_HOST": HOST} if self.served else {})
-        return {"UV_DEFAULT_INDEX": url} | ({"UV_INDEX": ""} if self.served else {})
+        if self.served and recipe.step is Step.BASE:
+            return {"PIP_INDEX_URL": INDEX, "PIP_TRUSTED_HOST": HOST}
+        if self.served:
+            return {"UV_DEFAULT_INDEX": INDEX, "UV_INDEX": ""}
+        settings = pip_settings()
+        refuse_what_cannot_travel(settings)
+        url, extra = settings.index_url, settings.extra_index_urls
+        if recipe.step is Step.BASE:
+            trusted = " ".join(settings.trusted_hosts)
+            found = {"PIP_INDEX_URL": url, "PIP_TRUSTED_HOST": trusted}
+        else:
+            indexes = [*extra, *([recipe.cell.index] if recipe.cell.index else [])]
+            found = {"UV_DEFAULT_INDEX": url, "UV_INDEX": " ".join(indexes) if extra else ""}
+        return {name: value for name, value in found.items() if value}
 
 
-def _judge_failure(step: str, said: str, log: Path) -> Judgement:
-    """Judge a step that failed by its log: the cell is at fault, or the surroundings are."""
-    output = log.read_text(encoding="utf-8", errors="replace")
-    if found := classify(output, SURROUNDINGS):
-        return Judgement(Verdict.UNKNOWN, step, found.kind, found.cause, found.remedy)
-    found = classify(output)
-    told = [line for line in output.splitlines() if line.strip() and not _HEADING.match(line)]
-    cause = found.cause if found else " ".join(told[-4:])[:400] or said
-    return Judgement(
-        Verdict.BROKEN,
-        step,
-        found.kind if found else "build-step",
-        cause,
-        found.remedy if found else "read the build log",
-    )
+def refuse_what_cannot_travel(settings: PipSettings) -> None:
+    """Refuse pip settings that a build on an engine elsewhere cannot have.
+
+    Raises:
+        EngineError: the settings hold credentials, or folders of this machine.
+    """
+    where = "the pip settings (`python -m pip config list`)"
+    if any(_may_hold_credentials(url) for url in (settings.index_url, *settings.extra_index_urls)):
+        raise EngineError(
+            "an index of your pip settings has a user name, a password or a token in its address. "
+            "The engine does not reach the wheelhouse of this machine, and a build there would "
+            "write the address into the history of the image",
+            where=where,
+            next_step="use an engine that reaches this machine, or an index that needs no login",
+            kind="credentials",
+        )
+    if settings.find_links or settings.no_index:
+        raise EngineError(
+            "your pip settings take wheels from find-links. The engine does not reach the "
+            "wheelhouse of this machine, and its builds know only indexes",
+            where=where,
+            next_step="use an engine that reaches this machine, or serve the wheels as an index "
+            "and set it (`python -m pip config set global.index-url URL`)",
+            kind="blocked",
+        )
+
+
+def _may_hold_credentials(url: str) -> bool:
+    """Return whether an address holds a user, a password or a token, or a query that may."""
+    parts = urlsplit(url)
+    return "@" in parts.netloc or bool(parts.query)
 
 
 @contextmanager
-def _logging(path: Path) -> Iterator[Callable[[str], None]]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
+def _logging(path: Path, look: Callable[[], None]) -> Iterator[Callable[[str], None]]:
+    """Yield what writes inert text to a log, and has a `look` at the disk each time."""
+    with using(path, "write"):
+        make_folder(path.parent)
+        opened = path.open("w", encoding="utf-8")
+    with opened as file:
 
         def write(text: str) -> None:
-            file.write(_COLOUR.sub("", text))
-            file.flush()
+            with using(path, "write"):
+                file.write(inert(text))
+                file.flush()
+            look()
 
         yield write

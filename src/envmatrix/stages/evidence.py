@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from envmatrix import __version__
+from envmatrix.engine.image import Image
 from envmatrix.model.cells import Cell, declared
 from envmatrix.model.evidence import (
     HOST,
@@ -28,10 +29,13 @@ from envmatrix.model.gpus import generations
 from envmatrix.model.image_names import cell_tag
 from envmatrix.model.locks import Lock
 from envmatrix.model.matrix import Matrix
+from envmatrix.model.text import name
 from envmatrix.model.verdicts import Judgement
 from envmatrix.probes.judging import judge_cell
 from envmatrix.stages.recipes import Built
+from envmatrix.store.contents import Contents
 from envmatrix.store.layout import Layout
+from envmatrix.store.overlaps import overlaps_of
 from envmatrix.store.rebuilds import Rebuilds
 from envmatrix.store.records import Records
 from envmatrix.store.resolutions import Resolutions
@@ -76,12 +80,14 @@ class EvidenceMaker:
             declared=declared(self.matrix, cell),
             observed=observed,
             serves=self._serves(cell, observed),
-            lock=_wheels(resolution.lock) if resolution and resolution.lock else None,
-            base=BaseImage(id=cell.base_id, origin=base.origin if base else None),
+            lock=self._wheels(resolution.lock) if resolution and resolution.lock else None,
+            base=BaseImage(
+                id=cell.base_id,
+                origin=base.origin if base else None,
+                digest=base.digest if base else None,
+            ),
             inputs=self.inputs_of(cell),
-            image=CellImage(name=cell_tag(cell), layers=layers, size=built.image.size)
-            if built
-            else None,
+            image=self._image(cell, built.image) if built else None,
             reproducibility=self.rebuilds.of(layers),
             seconds=Seconds(
                 base=base.seconds if base else None,
@@ -92,6 +98,14 @@ class EvidenceMaker:
             log=self._log(cell, judgement.stage),
         )
 
+    def _image(self, cell: Cell, image: Image) -> CellImage:
+        return CellImage(
+            name=cell_tag(cell),
+            layers=image.layers,
+            contents=Contents(self.records).of(image.layers),
+            size=image.size,
+        )
+
     def _serves(self, cell: Cell, observed: Observed) -> Serves | None:
         """Return what a CUDA build serves; a wheel tells that without a GPU."""
         accelerator = self.matrix.axes.accelerator[cell.accelerator]
@@ -99,6 +113,13 @@ class EvidenceMaker:
             return None
         return Serves(
             driver=accelerator.driver, generations=tuple(generations(observed.architectures))
+        )
+
+    def _wheels(self, lock: Lock) -> LockedWheels:
+        return LockedWheels(
+            sha256=lock.sha256,
+            wheels={wheel.name: wheel.version for wheel in lock.wheels},
+            overlaps=overlaps_of(self.records, lock),
         )
 
     def _log(self, cell: Cell, stage: str) -> str | None:
@@ -112,19 +133,19 @@ def host_evidence(framework: str, results: Sequence[ProbeResult]) -> Evidence:
     observed = import_observations(results)
     judgement = judge_cell(None, results)
     axes = Axes(
-        os=observed.codename or "unknown",
-        python=observed.python or "unknown",
-        accelerator=observed.accelerator or "unknown",
-        framework=framework,
-        version=observed.version or "unknown",
-        arch=observed.arch or "unknown",
+        os=name(observed.codename or "unknown"),
+        python=name(observed.python or "unknown"),
+        accelerator=name(observed.accelerator or "unknown"),
+        framework=name(framework),
+        version=name(observed.version or "unknown"),
+        arch=name(observed.arch or "unknown"),
     )
     return Evidence(
         generated_at=_now(),
         tool=_tool(),
         host=machine(),
         kind=HOST,
-        id=f"{HOST}-{framework}-{axes.version}-py{axes.python}-{axes.os}-{axes.accelerator}",
+        id=f"{HOST}-{axes.framework}-{axes.version}-py{axes.python}-{axes.os}-{axes.accelerator}",
         axes=axes,
         verdict=judgement.verdict,
         stage=judgement.stage,
@@ -140,12 +161,6 @@ def host_evidence(framework: str, results: Sequence[ProbeResult]) -> Evidence:
 def machine(engine: str = "") -> Machine:
     """Return what evidence says of this machine, and of the engine of that version."""
     return Machine(system=platform.system(), machine=platform.machine(), engine=engine)
-
-
-def _wheels(lock: Lock) -> LockedWheels:
-    return LockedWheels(
-        sha256=lock.sha256, wheels={wheel.name: wheel.version for wheel in lock.wheels}
-    )
 
 
 def _total(results: Sequence[ProbeResult]) -> float:

@@ -33,7 +33,14 @@ class ImageRecords:
         image = self.engine.images.find(record.id) if record else None
         if record is None or image is None or image.layers != record.layers:
             return None
-        return Built(image, record.seconds, record.origin, reused=True, log=record.log)
+        return Built(
+            image,
+            record.seconds,
+            record.origin,
+            reused=True,
+            log=record.log,
+            digest=record.digest,
+        )
 
     def keep(self, step: str, key: str, built: Built) -> None:
         """Record an image under the hash of its inputs."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from packaging.requirements import Requirement
 
 from envmatrix.engine.client import Engine
-from envmatrix.model.cells import Cell
+from envmatrix.engine.containers import isolation
+from envmatrix.engine.process import Limits
+from envmatrix.model.cells import Cell, declared
 from envmatrix.model.digests import digest
 from envmatrix.model.evidence import Outcome, ProbeResult
+from envmatrix.model.image_names import USER
 from envmatrix.model.matrix import Matrix
 from envmatrix.probes.headers import Probe, Probes
 from envmatrix.probes.running import run_probe
@@ -50,21 +57,71 @@ class Probing:
             EngineError: the engine failed.
             Cancelled: the user asked to stop.
         """
-        gpu = engine.has_gpu and self.matrix.axes.accelerator[cell.accelerator].cuda is not None
+        cuda = self.matrix.axes.accelerator[cell.accelerator].cuda is not None
+        gpu = cuda and engine.has_gpu
+        place = _Place(
+            image=built.image.id,
+            layers=built.image.layers,
+            config=engine.images.config(built.image.id),
+            declared=declared(self.matrix, cell).to_json(),
+            gpu=engine.gpu if gpu else "",
+            stack=self._stack(cell),
+        )
         results = []
         ran = 0
         for probe in self.probes.of(cell):
-            key = digest("probe", probe.sha256, list(built.image.layers), gpu)
-            result = None if fresh else self.records.get("probe", key, ProbeResult)
+            key = place.key(probe)
+            result = None if fresh or not key else self.records.get("probe", key, ProbeResult)
             if result is None:
-                result = self._run_one(probe, built, engine, key, gpu=gpu)
+                result = run_probe(
+                    engine.containers,
+                    place.image,
+                    probe,
+                    gpu=gpu,
+                    stack=place.stack,
+                    unseen_gpu=engine.unseen_gpu if cuda else "",
+                )
                 ran += 1
+                if key:
+                    self.records.put("probe", key, result)
             results.append(result)
         return Probed(tuple(results), ran)
 
-    def _run_one(
-        self, probe: Probe, built: Built, engine: Engine, key: str, *, gpu: bool
-    ) -> ProbeResult:
-        result = run_probe(engine.containers, built.image.id, probe, gpu=gpu)
-        self.records.put("probe", key, result)
-        return result
+    def _stack(self, cell: Cell) -> tuple[str, ...]:
+        """Return the names of the distributions that the stack of a cell requires."""
+        if not cell.stack:
+            return ()
+        requires = self.matrix.stacks[cell.stack].requires
+        return tuple(Requirement(text).name for text in requires)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What decides the result of a probe, beside the probe itself.
+
+    `config` is the configuration of the image, `gpu` what is known of the GPUs and the driver:
+    empty where there is none, None where there is one that nothing is known of.
+    """
+
+    image: str
+    layers: tuple[str, ...]
+    config: Mapping[str, Any]
+    declared: Mapping[str, str]
+    gpu: str | None
+    stack: tuple[str, ...]
+
+    def key(self, probe: Probe) -> str:
+        """Return the key of a probe's record; empty where no two runs are known to be equal."""
+        if self.gpu is None:
+            return ""
+        return digest(
+            "probe",
+            probe.sha256,
+            self.layers,
+            self.config,
+            self.declared,
+            self.gpu,
+            self.stack,
+            isolation(Limits(seconds=probe.timeout)),
+            USER,
+        )

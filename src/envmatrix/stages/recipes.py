@@ -31,17 +31,22 @@ class BuiltRecord(Part):
     seconds: float
     origin: str
     log: str = ""
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The image that a step made. `reused` says that an earlier run made it."""
+    """The image that a step made. `reused` says that an earlier run made it.
+
+    `digest` is that of the system below in its registry; None: bootstrapped, or unknown.
+    """
 
     image: Image
     seconds: float
     origin: str
     reused: bool
     log: str = ""
+    digest: str | None = None
 
     @property
     def said(self) -> str:
@@ -58,6 +63,7 @@ class Built:
             seconds=self.seconds,
             origin=self.origin,
             log=self.log,
+            digest=self.digest,
         )
 
 

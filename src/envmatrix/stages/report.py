@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from envmatrix.model.cells import Cell
+from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Evidence
+from envmatrix.model.evidence_file import UnreadableEvidenceError, read_evidence
+from envmatrix.model.verdicts import Verdict
 from envmatrix.report.document import Report, document
 from envmatrix.report.table import page
 from envmatrix.stages.evidence import EvidenceMaker, machine
-from envmatrix.store.files import to_text, write_text
+from envmatrix.store.book import Book
+from envmatrix.store.files import remove, sweep, to_text, using, write_text
 from envmatrix.store.knowledge import Knowledge
 from envmatrix.store.packages import SystemPackages
+
+_PACKAGE = re.compile(r"\S+ \S+ \S+ [0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +32,7 @@ class Reporting:
     maker: EvidenceMaker
     knowledge: Knowledge
     packages: SystemPackages
+    book: Book
 
     def evidence(self, cell: Cell) -> Evidence:
         """Return the evidence of a cell if it is current, or else what is known without it."""
@@ -33,18 +43,104 @@ class Reporting:
     ) -> None:
         """Write report.json, table.md, and a file for each cell, each host and each system.
 
+        Files of what is not in this report are removed: they would stand beside a table that does
+        not know them. Only files that hold what such a file holds are ours to remove.
+
         Raises:
-            SurroundingsError: a file cannot be written.
+            InputError: evidence that is nowhere else would be lost. Nothing was written.
+            SurroundingsError: a file cannot be written or removed.
         """
-        write_text(where / "report.json", to_text(report_of(cells, on_hosts).to_json()))
-        write_text(where / "table.md", page(cells, on_hosts))
-        for folder, evidence in (("cells", cells), ("host", on_hosts)):
-            for found in evidence:
-                write_text(where / folder / f"{found.id}.json", to_text(found.to_json()))
+        outdated = self._outdated(cells, where, on_hosts)
+        # What lies in the state can be made again at once.
+        durable = where.resolve() != self.maker.layout.report.resolve()
+        texts = {
+            where / folder / f"{found.id}.json": to_text(found.to_json())
+            for folder, evidence in (("cells", cells), ("host", on_hosts))
+            for found in evidence
+        }
         for found in cells:
             if held := self.packages.held(found.layers):
                 lines = "".join(f"{line}\n" for line in held)
-                write_text(where / "packages" / f"{found.axes.os}.txt", lines)
+                texts[where / "packages" / f"{found.axes.os}.txt"] = lines
+        texts[where / "report.json"] = to_text(report_of(cells, on_hosts).to_json())
+        texts[where / "table.md"] = page(cells, on_hosts)
+        if where.is_dir():
+            sweep([where, *(where / name for name in ("cells", "host", "packages"))])
+        for path, text in texts.items():
+            write_text(path, text, durable=durable)
+        for path in outdated:
+            remove(path)
+
+    def _outdated(
+        self, cells: Sequence[Evidence], where: Path, on_hosts: Sequence[Evidence]
+    ) -> list[Path]:
+        """Return the files of an earlier report that this one leaves out.
+
+        Raises:
+            InputError: one of them, or one that is replaced, is evidence that is nowhere else.
+        """
+        told = {one.id: one.verdict for one in cells}
+        hosts = {one.id for one in on_hosts}
+        systems = {one.axes.os for one in cells}
+        outdated, lost = [], []
+        for found, path in _evidence_in(where / "cells"):
+            if found.id not in told:
+                outdated.append(path)
+            replaced = _was_run(found.verdict) and not _was_run(told.get(found.id))
+            if replaced and not self.book.holds(found.id):
+                lost.append(path)
+        for found, path in _evidence_in(where / "host"):
+            if found.id not in hosts:
+                outdated.append(path)
+                lost += [] if self.book.holds_host(found) else [path]
+        for path, held in _packages_in(where / "packages"):
+            if path.stem not in systems:
+                outdated.append(path)
+                lost += [] if self.packages.has(held) else [path]
+        if lost and where.resolve() != self.maker.layout.report.resolve():
+            raise self._would_be_lost(lost, where)
+        return outdated
+
+    def _would_be_lost(self, lost: Sequence[Path], where: Path) -> InputError:
+        short = self.maker.layout.short
+        names = ", ".join(path.stem for path in lost)
+        return InputError(
+            f"nothing was written: evidence of {names} would be lost, and it is nowhere else",
+            where=short(where),
+            next_step="select and run these, too, or write to another folder with `--out`; where "
+            f"they are to go: `git rm {' '.join(shlex.quote(short(path)) for path in lost)}`",
+        )
+
+
+def _was_run(verdict: Verdict | None) -> bool:
+    return verdict not in (None, Verdict.UNKNOWN, Verdict.IMPOSSIBLE)
+
+
+def _files(folder: Path, ending: str) -> list[Path]:
+    """Return the plain files of a folder with this ending; a symbolic link is not followed."""
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    with using(folder, "read"):
+        found = sorted(folder.iterdir())
+    return [one for one in found if one.suffix == ending and one.is_file() and not one.is_symlink()]
+
+
+def _evidence_in(folder: Path) -> Iterator[tuple[Evidence, Path]]:
+    """Yield the evidence of a folder of a report, each with its file. Other files are not ours."""
+    for path in _files(folder, ".json"):
+        with suppress(UnreadableEvidenceError, OSError, UnicodeDecodeError):
+            found = read_evidence(path.read_text(encoding="utf-8"), str(path))
+            if found.id == path.stem:
+                yield found, path
+
+
+def _packages_in(folder: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Yield the lists of packages of a folder of a report. Other files are not ours."""
+    for path in _files(folder, ".txt"):
+        with suppress(OSError, UnicodeDecodeError):
+            held = tuple(path.read_text(encoding="utf-8").splitlines())
+            if held and all(_PACKAGE.fullmatch(line) for line in held):
+                yield path, held
 
 
 def report_of(cells: Sequence[Evidence], on_hosts: Sequence[Evidence] = ()) -> Report:

@@ -60,7 +60,9 @@ class Runner:
             EnvmatrixError: the surroundings fail before any cell can be judged.
         """
         self.probing.probes.all  # noqa: B018  (a bad header ends the run before anything is built)
-        resolutions = self.locking.lock(cells, progress, jobs=options.jobs)
+        resolutions = self.locking.lock(
+            cells, progress, jobs=options.jobs, fresh=options.fresh, keeping=True
+        )
         ahead = list(self.locking.locked(cells, resolutions))
         evidence = self._current(ahead) if options.prune and not options.fresh else {}
         ahead = [one for one in ahead if one.cell.id not in evidence]
@@ -82,7 +84,7 @@ class Runner:
         return {
             cell_id: evidence
             for cell_id, evidence in found.items()
-            if evidence and evidence.verdict in (Verdict.WORKS, Verdict.BROKEN)
+            if evidence and evidence.verdict in (Verdict.WORKS, Verdict.PARTIAL, Verdict.BROKEN)
         }
 
     def _work(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from envmatrix.engine.client import Engine
 from envmatrix.engine.image import Image
 from envmatrix.engine.os_images import ENVIRONMENT, HOOKS, make_root
-from envmatrix.model.causes import SURROUNDINGS, classify
+from envmatrix.engine.refusals import UNREACHABLE, proves_unreachable, registry_of
 from envmatrix.model.cells import Cell
-from envmatrix.model.digests import digest
+from envmatrix.model.digests import digest, is_digest
 from envmatrix.model.errors import EngineError, ToolError
 from envmatrix.model.image_names import os_tag
 from envmatrix.model.matrix import Matrix
@@ -21,8 +21,10 @@ from envmatrix.render.dockerfiles import packages
 from envmatrix.stages.image_records import ImageRecords
 from envmatrix.stages.options import Origin
 from envmatrix.stages.recipes import Built
+from envmatrix.store.files import using
 from envmatrix.store.layout import Layout
 from envmatrix.store.packages import SystemPackages
+from envmatrix.store.pulled import PulledSystems
 
 
 @dataclass
@@ -37,27 +39,47 @@ class Systems:
     origin: Origin
     tell: Callable[[str], None]
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
-    _no_registry: bool = False
+    _unreachable: set[str] = field(default_factory=set)
 
     def get(self, cell: Cell) -> Built | Judgement:
-        """Return the image that the base of a cell stands on, pulled or bootstrapped."""
+        """Return the image that the base of a cell stands on, pulled or bootstrapped.
+
+        Where there is none, the judgement has the class of the first way that failed, and the
+        causes of all.
+        """
+        if wrong := self.of_another_architecture(cell):
+            return wrong
         with self._locks.setdefault(cell.os, threading.Lock()):
             for origin in self._origins(cell):
                 if built := self._recorded(cell, origin):
+                    if origin is Origin.PULL:
+                        self._note(cell, built.image)
                     return built
-            said = []
+            failures: list[EngineError | ToolError] = []
             for origin in self._origins(cell):
                 try:
-                    return self._make(cell, origin)
+                    built = self._make(cell, origin)
                 except (EngineError, ToolError) as error:
-                    said.append(error.what)
-            return Judgement(
-                Verdict.UNKNOWN,
-                "base",
-                "blocked",
-                "; ".join(said)[:400],
-                "reach an image registry, or run where the OS can be bootstrapped",
-            )
+                    failures.append(error)
+                else:
+                    for failure in failures:
+                        self.tell(f"{cell.os} is bootstrapped: {failure.what[:300]}")
+                    return built
+            return _no_system(failures)
+
+    def of_another_architecture(self, cell: Cell) -> Judgement | None:
+        """Return the judgement of a cell that this engine cannot build or run."""
+        architecture = self.engine.architecture
+        if architecture in ("", cell.arch):
+            return None
+        return Judgement(
+            Verdict.UNKNOWN,
+            "base",
+            "engine",
+            f"this engine is {architecture}, the cell is {cell.arch}",
+            f"use an engine on a machine that is {cell.arch} (DOCKER_HOST=ssh://USER@HOST), or "
+            f"select cells for {architecture} (envmatrix run arch={architecture})",
+        )
 
     def recorded(self, cell: Cell) -> list[Built]:
         """Return the images of earlier runs that the base of a cell may stand on."""
@@ -65,7 +87,14 @@ class Systems:
         return [built for built in found if built]
 
     def _recorded(self, cell: Cell, origin: Origin) -> Built | None:
-        return self.images.recorded("os", self._key(cell, origin))
+        if origin is not Origin.PULL:
+            return self.images.recorded("os", self._key(cell))
+        reference = self.matrix.axes.os[cell.os].image
+        image = self.engine.images.find(reference)
+        # Without the tag, the image that the tag last named serves as long as the engine has it.
+        known_as = self._known_as(reference, image) if image else self.pulled.last(reference)
+        built = self.images.recorded("os", _pulled_key(known_as)) if known_as else None
+        return built if image is None or built is None or built.image.id == image.id else None
 
     def _origins(self, cell: Cell) -> list[Origin]:
         if self.origin is not Origin.AUTO:
@@ -74,13 +103,32 @@ class Systems:
             return [Origin.PULL, Origin.BOOTSTRAP]
         return [Origin.PULL]
 
-    def _key(self, cell: Cell, origin: Origin) -> str:
+    @property
+    def pulled(self) -> PulledSystems:
+        """What the references of pulled systems name."""
+        return PulledSystems(self.matrix, self.layout, self.images.records)
+
+    def _known_as(self, reference: str, image: Image) -> str:
+        """Return the digest of a pulled image, or its id where no registry knows it."""
+        digests, last = image.digests_of(reference), self.pulled.last(reference)
+        if last in digests:
+            return last
+        return digests[0] if digests else f"image {image.id}"
+
+    def _note(self, cell: Cell, image: Image) -> None:
+        """Record what the reference of a system names now, and tell where it named another."""
+        reference = self.matrix.axes.os[cell.os].image
+        known_as = self._known_as(reference, image)
+        if known_as != self.pulled.last(reference):
+            if drift := self.pulled.drift(cell, image.digests_of(reference)):
+                self.tell(drift)
+            self.pulled.keep(reference, known_as)
+
+    def _key(self, cell: Cell) -> str:
         os = self.matrix.axes.os[cell.os]
-        if origin is Origin.PULL:
-            return digest("os", origin.value, os.image)
         return digest(
             "os",
-            origin.value,
+            Origin.BOOTSTRAP.value,
             os.bootstrap,
             self.matrix.resolve.epoch,
             packages(os.python),
@@ -92,27 +140,48 @@ class Systems:
         started = time.monotonic()
         tag = os_tag(cell)
         image = self._pull(cell) if origin is Origin.PULL else self.bootstrap(cell, tag)
-        built = Built(image, round(time.monotonic() - started, 1), origin.value, reused=False)
-        self.images.keep("os", self._key(cell, origin), built)
-        if origin is Origin.BOOTSTRAP:
+        seconds = round(time.monotonic() - started, 1)
+        if origin is Origin.PULL:
+            known_as = self._known_as(self.matrix.axes.os[cell.os].image, image)
+            registered = known_as if is_digest(known_as) else None
+            built = Built(image, seconds, origin.value, reused=False, digest=registered)
+            self.images.keep("os", _pulled_key(known_as), built)
+            self._note(cell, image)
+        else:
+            built = Built(image, seconds, origin.value, reused=False)
+            self.images.keep("os", self._key(cell), built)
             self.images.replaced(tag, image)
         return built
 
     def _pull(self, cell: Cell) -> Image:
         reference = self.matrix.axes.os[cell.os].image
-        if image := self.engine.images.find(reference):
+        image = self.engine.images.find(reference)
+        if image and self.engine.images.architecture(image) == cell.arch:
             return image
-        unreachable = EngineError(f"no image registry can be reached to pull {reference}")
-        if self._no_registry:
+        unreachable = EngineError(
+            f"no image registry can be reached to pull {reference}",
+            where=f"pull {reference}",
+            next_step="reach an image registry, or run where the OS can be bootstrapped",
+            kind=UNREACHABLE,
+        )
+        registry = registry_of(reference)
+        if registry in self._unreachable:
             raise unreachable
         try:
-            return self.engine.images.pull(reference)
+            image = self.engine.images.pull(reference, cell.arch)
         except EngineError as error:
-            found = classify(error.what, SURROUNDINGS)
-            if found is None or found.kind != "blocked":
+            if not proves_unreachable(error):
                 raise
-            self._no_registry = True
+            self._unreachable.add(registry)
             raise unreachable from error
+        if (found := self.engine.images.architecture(image)) != cell.arch:
+            raise EngineError(
+                f"the image {reference} is {found}, the cell is {cell.arch}",
+                where=f"pull {reference}",
+                next_step=f"name an image for {cell.arch} in the matrix",
+                kind="registry",
+            )
+        return image
 
     def bootstrap(self, cell: Cell, name: str) -> Image:
         """Make the operating system of a cell from its packages, and record their list.
@@ -124,16 +193,22 @@ class Systems:
         system = self.matrix.axes.os[cell.os]
         suite = system.bootstrap
         if suite is None:
-            raise ToolError(f"{cell.os} cannot be bootstrapped: the matrix names no suite for it")
+            raise ToolError(
+                f"{cell.os} cannot be bootstrapped: the matrix names no suite for it",
+                where=f"axes.os.{cell.os} in the matrix",
+                next_step=f"give {cell.os} a suite (bootstrap: SUITE), or use --base pull",
+                kind=UNREACHABLE,
+            )
         tar = self.layout.state / "bootstrap" / f"{suite}.tar"
         try:
-            held = make_root(
-                suite,
-                tar,
-                packages=packages(system.python),
-                epoch=self.matrix.resolve.epoch,
-                log=self.images.log_path("os", cell.os),
-            )
+            with using(tar, "make"):
+                held = make_root(
+                    suite,
+                    tar,
+                    packages=packages(system.python),
+                    epoch=self.matrix.resolve.epoch,
+                    log=self.images.log_path("os", cell.os),
+                )
             image = self.engine.images.import_tar(tar, name)
         finally:
             tar.unlink(missing_ok=True)
@@ -141,3 +216,20 @@ class Systems:
         if drift := self.packages.drift(cell.os, held):
             self.tell(f"{cell.os} is not what was published: {drift}")
         return image
+
+
+def _pulled_key(known_as: str) -> str:
+    """Return the key of the record of a pulled system. A tag may name another image tomorrow."""
+    return digest("os", Origin.PULL.value, known_as)
+
+
+def _no_system(failures: Sequence[EngineError | ToolError]) -> Judgement:
+    """Return the judgement of a system that could be made in no way."""
+    limit = 600 // len(failures)
+    return Judgement(
+        Verdict.UNKNOWN,
+        "base",
+        failures[0].kind,
+        "; ".join(failure.what[:limit] for failure in failures),
+        "; or ".join(dict.fromkeys(failure.next_step for failure in failures if failure.next_step)),
+    )

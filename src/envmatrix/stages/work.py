@@ -10,13 +10,14 @@ from typing import Protocol, TypeVar
 
 from envmatrix.engine.process import Cancelled
 from envmatrix.model.digests import digest
-from envmatrix.model.errors import EnvmatrixError
+from envmatrix.model.errors import EnvmatrixError, SurroundingsError
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.render.sharing import Beginning, Sharing
 from envmatrix.stages.build import Builder
 from envmatrix.stages.graph import Item
 from envmatrix.stages.lock import Locked
 from envmatrix.stages.options import DOWNLOAD, ENGINE, Options
+from envmatrix.stages.overlaps import look_for_overlaps
 from envmatrix.stages.probe import Probed, Probing
 from envmatrix.stages.progress import Progress
 from envmatrix.stages.recipes import Built
@@ -163,7 +164,10 @@ class Worker:
                 return None
 
     def _fetch(self, one: Locked) -> Fetched:
-        return Fetched(self.builder.fetch(one.cell, one.lock))
+        fetched = Fetched(self.builder.fetch(one.cell, one.lock))
+        records, wheelhouse = self.builder.building.records, self.builder.wheelhouse
+        look_for_overlaps(records, wheelhouse, one.lock, self.progress.tell)
+        return fetched
 
     def _layer(self, item: Item, one: Locked, inputs: Sequence[Result]) -> Built | None:
         """Build a layer that several cells begin with. If it fails, each of the cells says why."""
@@ -231,3 +235,11 @@ def _caught(stage: str, work: Callable[[], Done | Judgement]) -> Done | Judgemen
         raise KeyboardInterrupt from None
     except EnvmatrixError as error:
         return Judgement(Verdict.UNKNOWN, stage, error.kind, error.what[:400], error.next_step)
+    except OSError as error:
+        return Judgement(
+            Verdict.UNKNOWN,
+            stage,
+            SurroundingsError.kind,
+            f"the operating system refused: {error}"[:400],
+            "check the disk and the permissions, then run again",
+        )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.evidence_file import UnreadableEvidenceError, read_evidence
+from envmatrix.model.verdicts import NOT_ATTEMPTED, Verdict
 from envmatrix.store.files import names, to_text, write_text
 from envmatrix.store.layout import Layout
 
 
 class Book:
-    """Evidence files. What this machine recorded comes before what is published."""
+    """Evidence files: those that this machine recorded, and those that are published."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -28,39 +30,79 @@ class Book:
         return names(self._cells) | names(self._published)
 
     def evidence(self, cell_id: str) -> Evidence | None:
-        """Return the last evidence of a cell, or None where there is none.
+        """Return the evidence of a cell, or None where there is none.
 
         Raises:
             UnreadableEvidenceError: there is a file, and no file can be read.
         """
+        return next(iter(self.candidates(cell_id)), None)
+
+    def candidates(self, cell_id: str) -> Sequence[Evidence]:
+        """Return all evidence of a cell, the best first.
+
+        A verdict comes before `unknown`: an attempt that failed says nothing about the cell. Then
+        this machine's evidence comes before the published.
+
+        Raises:
+            UnreadableEvidenceError: there is a file, and no file can be read.
+        """
+        found = []
         unreadable: UnreadableEvidenceError | None = None
         for folder in (self._cells, self._published) if cell_id in self._ids else ():
             try:
-                if found := self._read(folder / f"{cell_id}.json"):
-                    return found
+                if evidence := self._read(folder / f"{cell_id}.json"):
+                    found.append(evidence)
             except UnreadableEvidenceError as error:
                 unreadable = unreadable or error
-        if unreadable:
+        if unreadable and not found:
             raise unreadable
-        return None
+        return sorted(found, key=lambda evidence: evidence.verdict is Verdict.UNKNOWN)
+
+    def published(self, cell_id: str) -> Evidence | None:
+        """Return the published evidence of a cell; None where there is none that can be read."""
+        return self._readable(self._published / f"{cell_id}.json")
+
+    def holds(self, cell_id: str) -> bool:
+        """Return whether this machine has evidence of a cell that was run, beside any report."""
+        return _was_run(self._readable(self._cells / f"{cell_id}.json"))
+
+    def holds_host(self, evidence: Evidence) -> bool:
+        """Return whether this machine has this evidence of a host, or newer, beside any report."""
+        found = self._readable(self._hosts / f"{evidence.id}.json")
+        return found is not None and found.generated_at >= evidence.generated_at
+
+    def _readable(self, path: Path) -> Evidence | None:
+        try:
+            return self._read(path)
+        except UnreadableEvidenceError:
+            return None
 
     def hosts(self) -> Iterator[Evidence]:
         """Yield the evidence of hosts: this machine's, and what is published, by id.
 
         Raises:
-            UnreadableEvidenceError: a file cannot be read.
+            UnreadableEvidenceError: there is a file of a host, and no file of it can be read.
         """
-        paths: dict[str, Path] = {}
-        for folder in (self._published_hosts, self._hosts):
-            paths |= {path.stem: path for path in folder.glob("*.json")}
-        for _, path in sorted(paths.items()):
-            if found := self._read(path):
-                yield found
+        folders = (self._hosts, self._published_hosts)
+        for host in sorted(frozenset().union(*map(names, folders))):
+            unreadable: UnreadableEvidenceError | None = None
+            for folder in folders:
+                try:
+                    found = self._read(folder / f"{host}.json")
+                except UnreadableEvidenceError as error:
+                    unreadable = unreadable or _of_host(error)
+                    continue
+                if found:
+                    yield found
+                    break
+            else:
+                if unreadable:
+                    raise unreadable
 
     def _read(self, path: Path) -> Evidence | None:
         where = self._layout.short(path)
         try:
-            return read_evidence(path.read_text(encoding="utf-8"), where)
+            return read_evidence(path.read_text(encoding="utf-8"), where, path.stem)
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
@@ -71,7 +113,17 @@ class Book:
             ) from error
 
     def keep(self, evidence: Evidence) -> Path:
-        """Keep the evidence of a cell on this machine; return where it lies."""
+        """Keep the evidence of a cell on this machine; return where it lies.
+
+        An attempt that failed replaces no verdict: the evidence before it stays. What was built and
+        not probed is no attempt that failed.
+        """
+        failed = evidence.verdict is Verdict.UNKNOWN and evidence.class_ != NOT_ATTEMPTED.kind
+        if failed:
+            for folder in (self._cells, self._published):
+                path = folder / f"{evidence.id}.json"
+                if (known := self._readable(path)) and known.verdict is not Verdict.UNKNOWN:
+                    return path
         self.__dict__.pop("_ids", None)
         return self._write(self._cells, evidence)
 
@@ -83,3 +135,16 @@ class Book:
         path = folder / f"{evidence.id}.json"
         write_text(path, to_text(evidence.to_json()))
         return path
+
+
+def _was_run(evidence: Evidence | None) -> bool:
+    return evidence is not None and evidence.verdict not in (Verdict.UNKNOWN, Verdict.IMPOSSIBLE)
+
+
+def _of_host(error: UnreadableEvidenceError) -> UnreadableEvidenceError:
+    return UnreadableEvidenceError(
+        error.what,
+        where=error.where,
+        next_step=f"remove it with `rm {shlex.quote(error.where)}`, or probe that interpreter "
+        "again with `envmatrix probe --host`",
+    )

@@ -1,40 +1,131 @@
-"""Writing and removing files. A reader sees the old text or the new one, and no part of either."""
+"""Writing and removing files: every file that must not be lost goes through here.
+
+What is guaranteed: `write_text` writes a new file beside the old one, and renames it. A reader sees
+the old text or the new one, and no part of either, also after SIGKILL, a full disk, or the crash of
+the machine. After such a crash the file may hold the old text. A run that is killed between the two
+steps leaves the new file beside the old one; `sweep` removes it.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import tempfile
+import re
+import secrets
+import shlex
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from envmatrix.model.errors import SurroundingsError
+from envmatrix.store.layout import STATE
+
+_IGNORED = ".gitignore"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM)
+# Earlier releases used letters, too. One digit at least: people call a copy `.Dockerfile.original`.
+_LEFTOVER = re.compile(
+    r"\.(?:.+\.json|.+\.txt|table\.md|requirements\.lock|Dockerfile|etc\.tar|\.gitignore)"
+    r"\.(?=[a-z_]*\d)[a-z0-9_]{8}"
+)
 
 
-def write_text(path: Path, text: str) -> None:
+@contextmanager
+def using(path: Path, verb: str = "use") -> Iterator[None]:
+    """Turn an error of the operating system into one that names the file and says what to do.
+
+    Raises:
+        SurroundingsError: the disk or the permissions failed.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SurroundingsError(
+            f"cannot {verb} {path}: {error.strerror or error}",
+            where=str(path),
+            next_step=_next_step(error, path),
+        ) from error
+
+
+def _next_step(error: OSError, path: Path) -> str:
+    there = next((folder for folder in path.parents if os.path.isdir(folder)), Path.cwd())  # noqa: PTH112  (Path.is_dir raises where a folder cannot be searched)
+    folder = shlex.quote(str(there))
+    if error.errno in _FULL:
+        return f"free some room (`df -h {folder}; df -i {folder}` shows what is left), run again"
+    if error.errno == errno.EROFS:
+        return "this file system is read-only: work in a copy of the project that can be written"
+    if error.errno in _FORBIDDEN:
+        return f"`ls -ld {folder}` shows whose folder this is: make it writable, then run again"
+    return "check the disk and the permissions"
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and the folders above it. A new state folder tells git to ignore it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    states = [place for place in (folder, *folder.parents) if place.name == STATE]
+    new = [place for place in states[:1] if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for state in new:
+        ignore(state)
+
+
+def ignore(state: Path) -> None:
+    """Let git ignore a folder from within, unless the folder says already what git ignores.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path = state / _IGNORED
+    if not path.exists():
+        _replace(path, b"*\n", durable=True)
+
+
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write a file in one step, and make the folders above it.
+
+    What is not `durable` may be empty after a crash of the machine. That saves the time of fsync,
+    for what is made again at once.
 
     Raises:
         SurroundingsError: the file cannot be written.
     """
+    data = text.encode()
+    with using(path, "write"):
+        make_folder(path.parent)
+        _replace(path, data, durable=durable)
+
+
+def _replace(path: Path, data: bytes, *, durable: bool) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.randbelow(10**8):08}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-            mask = os.umask(0)
-            os.umask(mask)
-            Path(temporary).chmod(0o666 & ~mask)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise SurroundingsError(
-            f"cannot write {path}: {error.strerror}",
-            where=str(path),
-            next_step="check the disk and the permissions",
-        ) from error
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def sweep(folders: Iterable[Path]) -> None:
+    """Remove from these folders what a killed run left of a write. Nobody may write there now.
+
+    Only plain files with a name that `write_text` gives are removed. What cannot be removed stays.
+    """
+    for folder in folders:
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if _LEFTOVER.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                    with suppress(OSError):
+                        os.unlink(entry.path)  # noqa: PTH108  (a DirEntry has a path of text)
 
 
 def remove(path: Path) -> None:
@@ -43,14 +134,8 @@ def remove(path: Path) -> None:
     Raises:
         SurroundingsError: the file cannot be removed.
     """
-    try:
+    with using(path, "remove"):
         path.unlink()
-    except OSError as error:
-        raise SurroundingsError(
-            f"cannot remove {path}: {error.strerror}",
-            where=str(path),
-            next_step="check the permissions",
-        ) from error
 
 
 def to_text(data: object) -> str:
@@ -59,5 +144,19 @@ def to_text(data: object) -> str:
 
 
 def names(folder: Path) -> frozenset[str]:
-    """Return the names of the JSON files of a folder, without their ending."""
-    return frozenset(path.stem for path in folder.glob("*.json"))
+    """Return the names of the JSON files of a folder, without their ending.
+
+    Raises:
+        SurroundingsError: the folder cannot be read.
+    """
+    try:
+        with using(folder, "read"), os.scandir(folder) as entries:
+            return frozenset(
+                entry.name.removesuffix(".json")
+                for entry in entries
+                if entry.name.endswith(".json") and not entry.name.startswith(".")
+            )
+    except SurroundingsError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return frozenset()
+        raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from envmatrix.model.cells import Cell
 from envmatrix.model.evidence import Evidence, Inputs
@@ -30,19 +30,20 @@ class Knowledge:
         if cell.excluded:
             return None
         try:
-            evidence = self._book.evidence(cell.id)
+            return self._current(cell, self._book.candidates(cell.id))
         except UnreadableEvidenceError:
             return None
-        if evidence is None or self._changes(cell, evidence):
-            return None
-        return evidence
+
+    def _current(self, cell: Cell, candidates: Sequence[Evidence]) -> Evidence | None:
+        """Return the best evidence that holds: a stale file here hides no published one."""
+        return next((one for one in candidates if not self._changes(cell, one)), None)
 
     def judgement(self, cell: Cell) -> Judgement:
         """Return what is known of a cell."""
         if cell.excluded:
             return excluded_by_rule(cell.excluded)
         try:
-            evidence = self._book.evidence(cell.id)
+            candidates = self._book.candidates(cell.id)
         except UnreadableEvidenceError as error:
             return Judgement(
                 Verdict.UNKNOWN,
@@ -51,18 +52,19 @@ class Knowledge:
                 f"{error.where}: {error.what}",
                 error.next_step,
             )
-        if evidence is None:
+        if not candidates:
             return self._resolutions.judgement(cell) or NOT_ATTEMPTED
-        if changes := self._changes(cell, evidence):
-            return Judgement(
-                Verdict.UNKNOWN,
-                "plan",
-                "stale",
-                f"the verdict of {evidence.generated_at.date()} was {evidence.verdict}, and these "
-                f"inputs have changed since: {', '.join(changes)}",
-                "run it again",
-            )
-        return evidence.judgement
+        if current := self._current(cell, candidates):
+            return current.judgement
+        stale = candidates[0]
+        return Judgement(
+            Verdict.UNKNOWN,
+            "plan",
+            "stale",
+            f"the verdict of {stale.generated_at.date()} was {stale.verdict}, and these inputs "
+            f"have changed since: {', '.join(self._changes(cell, stale))}",
+            "run it again",
+        )
 
     def _changes(self, cell: Cell, evidence: Evidence) -> list[str]:
         """Return in words which inputs of the evidence have changed."""

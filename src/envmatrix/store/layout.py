@@ -63,8 +63,23 @@ class Layout:
         """Return where the published list of the packages of an operating system lies."""
         return self.reports / "packages" / f"{os}.txt"
 
+    @property
+    def own_templates(self) -> Path | None:
+        """The templates of the project; None where it has none, or they are those of envmatrix."""
+        return self._own("templates")
+
+    @property
+    def own_probes(self) -> Path | None:
+        """The probes of the project; None where it has none, or they are those of envmatrix."""
+        return self._own("scripts/probes")
+
+    def _own(self, name: str) -> Path | None:
+        folder = self.root / name
+        is_ours = folder.resolve() == (_CHECKOUT / name).resolve()
+        return folder if folder.is_dir() and not is_ours else None
+
     def templates(self) -> Path:
-        """Return the folder of templates: the project's own, or else those of envmatrix.
+        """Return the folder of the templates of envmatrix.
 
         Raises:
             InputError: there is none.
@@ -72,7 +87,7 @@ class Layout:
         return self._data("templates", "templates")
 
     def probes(self) -> Path:
-        """Return the folder of probes: the project's own, or else those of envmatrix.
+        """Return the folder of the probes of envmatrix.
 
         Raises:
             InputError: there is none.
@@ -80,14 +95,13 @@ class Layout:
         return self._data("scripts/probes", "probes")
 
     def _data(self, in_checkout: str, in_package: str) -> Path:
-        places = (self.root / in_checkout, _CHECKOUT / in_checkout, _PACKAGE_DATA / in_package)
-        for folder in places:
+        for folder in (_CHECKOUT / in_checkout, _PACKAGE_DATA / in_package):
             if folder.is_dir():
                 return folder
         raise InputError(
-            f"there is no folder {in_checkout}",
-            where=str(self.root),
-            next_step="run in a checkout of the project, or reinstall envmatrix",
+            f"the folder {in_package} of envmatrix is not there",
+            where=str(_PACKAGE_DATA / in_package),
+            next_step="reinstall envmatrix: `pip install --force-reinstall envmatrix`",
         )
 
     def short(self, path: Path) -> str:

@@ -34,26 +34,46 @@ class SystemPackages:
         record = self._records.get("packages", layers[0], PackagesRecord) if layers else None
         return record.packages if record else ()
 
+    def has(self, held: Sequence[str]) -> bool:
+        """Return whether this machine recorded exactly these packages, of any layer."""
+        kept = (
+            self._records.get("packages", layer, PackagesRecord)
+            for layer in self._records.keys("packages")
+        )
+        return any(record is not None and record.packages == tuple(held) for record in kept)
+
     def drift(self, os: str, held: Sequence[str]) -> str:
         """Say how packages differ from the published list; say nothing where there is none."""
+        published = self._published(os)
+        return "" if published is None else between(published, held)
+
+    def published(self, os: str) -> tuple[str, ...]:
+        """Return the published list of the packages of a system; none where there is no list."""
+        return tuple(self._published(os) or ())
+
+    def _published(self, os: str) -> list[str] | None:
         try:
-            published = self._layout.packages(os).read_text(encoding="utf-8").splitlines()
+            return self._layout.packages(os).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError):
-            return ""
-        before, now = dict(_named(published)), dict(_named(held))
-        differing = [
-            f"{name} {before.get(name, 'was not there')} -> {now.get(name, 'is gone')}"
-            for name in sorted({*before, *now})
-            if before.get(name) != now.get(name)
-        ]
-        named = ", ".join(differing[:NAMED_AT_MOST])
-        counted = f"{len(differing)} package{'s' if len(differing) != 1 else ''}"
-        return f"{counted}: {named}" if differing else ""
+            return None
 
     def drift_below(self, cell: Cell, layers: Sequence[str]) -> str:
         """Say how the system below an image of this machine differs from the published list."""
         held = self.held(layers)
         return self.drift(cell.os, held) if held else ""
+
+
+def between(before: Iterable[str], now: Iterable[str]) -> str:
+    """Say how the packages of one list differ from those of another; nothing if they do not."""
+    earlier, later = dict(_named(before)), dict(_named(now))
+    differing = [
+        f"{name} {earlier.get(name, 'was not there')} -> {later.get(name, 'is gone')}"
+        for name in sorted({*earlier, *later})
+        if earlier.get(name) != later.get(name)
+    ]
+    named = ", ".join(differing[:NAMED_AT_MOST])
+    counted = f"{len(differing)} package{'s' if len(differing) != 1 else ''}"
+    return f"{counted}: {named}" if differing else ""
 
 
 def _named(packages: Iterable[str]) -> Iterator[tuple[str, str]]:

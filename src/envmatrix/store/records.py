@@ -6,7 +6,7 @@ A stage whose inputs did not change finds its record here and is not run again.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,16 +14,20 @@ from pydantic import ValidationError
 
 from envmatrix.model.errors import SurroundingsError
 from envmatrix.model.evidence import Part
-from envmatrix.store.files import names, to_text, write_text
+from envmatrix.store.files import ignore, make_folder, names, sweep, to_text, using, write_text
 
 _Record = TypeVar("_Record", bound=Part)
 
 
 class Records:
-    """The records under a folder: one JSON file for each kind of record and each key."""
+    """The records under a folder: one JSON file for each kind of record and each key.
 
-    def __init__(self, root: Path) -> None:
+    `images` is the rendered tree, which is written while the folder is held alone.
+    """
+
+    def __init__(self, root: Path, images: Path | None = None) -> None:
         self.root = root
+        self._images = images
 
     def path(self, kind: str, key: str) -> Path:
         """Return where the record of this kind and key lies."""
@@ -63,22 +67,39 @@ class Records:
         from filelock import FileLock, Timeout  # noqa: PLC0415
 
         lock = FileLock(self.root / "in-use", blocking=False)
+        with using(self.root):
+            make_folder(self.root)
+            ignore(self.root)
+            try:
+                lock.acquire()
+            except Timeout as error:
+                raise SurroundingsError(
+                    "another envmatrix is at work here",
+                    where=str(self.root),
+                    next_step="wait for it to end; read-only commands work meanwhile",
+                ) from error
+            except NotImplementedError as error:
+                raise SurroundingsError(
+                    f"cannot use {self.root}: its file system has no locks",
+                    where=str(self.root),
+                    next_step="work in a copy of the project on a local disk",
+                ) from error
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout as error:
-            raise SurroundingsError(
-                "another envmatrix is at work here",
-                where=str(self.root),
-                next_step="wait for it to end; read-only commands work meanwhile",
-            ) from error
-        except OSError as error:
-            raise SurroundingsError(
-                f"cannot use {self.root}: {error.strerror}",
-                where=str(self.root),
-                next_step="check the disk and the permissions",
-            ) from error
-        try:
+            self._sweep()
             yield
         finally:
             lock.release()
+
+    def _sweep(self) -> None:
+        """Remove what killed runs left, from the folders that are ours alone, by name."""
+        report = self.root / "report"
+        folders = [self.root, report, *(self.root / name for name in ("cells", "host"))]
+        folders += [report / name for name in ("cells", "host", "packages")]
+        folders += (self.root / "records").glob("*")
+        if self._images and not self._images.is_symlink():
+            folders += [self._images, *self._images.glob("*"), *self._images.glob("base/*")]
+        sweep(folder for folder in folders if not folder.is_symlink())
+        for pattern in ("*.tar", "*.packages"):
+            for path in (self.root / "bootstrap").glob(pattern):
+                with suppress(OSError):
+                    path.unlink()

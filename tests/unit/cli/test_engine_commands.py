@@ -63,7 +63,7 @@ def test_run_of_a_cell_that_stays_unknown(
     fake.fail(PullRefused(403), times=None)
     code, out, _ = command(project, "run", NEWER, "--base", "pull")
     assert code == 3
-    assert "base: blocked: debian:13-slim cannot be pulled" in out
+    assert "base: credentials: debian:13-slim cannot be pulled" in out
     fake.heal()
     fake.on_run = lambda _: Exit(1, stderr="AssertionError: no\n")
     fake.fail(PullRefused(403, reference="debian:13*"), times=None)

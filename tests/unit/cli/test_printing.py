@@ -273,9 +273,11 @@ def test_the_story_of_a_cell_that_works(screen: Callable[..., Screen]) -> None:
         observed=Observed(version="3.1.6", python="3.12", codename="[/]"),
         serves=Serves(driver="580", generations=("Ampere", "Hopper")),
         lock=LockedWheels(sha256="0123456789abcdef", wheels={"a": "1", "b": "2"}),
-        base=BaseImage(id="debian12-py3.11-cu130", origin="pull"),
+        base=BaseImage(id="debian12-py3.11-cu130", origin="pull", digest=f"sha256:{'7' * 64}"),
         image=IMAGE,
-        reproducibility=Reproducibility(status=Reproducible.PROVEN, verified_at=date(2026, 11, 24)),
+        reproducibility=Reproducibility(
+            status=Reproducible.PROVEN, verified_at=date(2026, 11, 24), notes=("same content",)
+        ),
         probes=[probe(), probe("gpu", outcome=Outcome.NOT_RUN, cause="no GPU", seconds=0)],
         log="logs/x.log",
     )
@@ -285,7 +287,7 @@ def test_the_story_of_a_cell_that_works(screen: Callable[..., Screen]) -> None:
         "  stage:   probe",
         "  asked:   jinja2==3.1.6, pip",
         "  lock:    2 wheels, 0123456789ab",
-        "  base:    debian12-py3.11-cu130 (pull)",
+        "  base:    debian12-py3.11-cu130 (pull, sha256:777777777777)",
         "  serves:  NVIDIA driver 580 and newer; GPUs: Ampere, Hopper",
         "  observed version: 3.1.6",
         "  observed python: 3.12   declared: 3.11",
@@ -294,6 +296,7 @@ def test_the_story_of_a_cell_that_works(screen: Callable[..., Screen]) -> None:
         "  probe    gpu: not run: no GPU (0.0 s)",
         "  built:   2026-11-22, 1.5 GB, 2 layers",
         "  rebuilt: proven, 2026-11-24",
+        "           same content",
         "  log:     logs/x.log",
         "  drift:   debian12 is not what was published: 1 package: libc6",
     ] == shown.lines

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from samples import the_evidence
 from shown import Commands
 from small_project import (
+    BASE,
     EXCLUDED,
     GOOD,
     IMPORT_PROBE,
@@ -17,6 +19,8 @@ from small_project import (
 )
 
 from envmatrix import __version__
+from envmatrix.model.evidence import BaseImage
+from envmatrix.store.files import to_text
 
 # --- the program -----------------------------------------------------------------------------
 
@@ -151,6 +155,26 @@ def test_explain(offline: Folder, command: Commands) -> None:
     assert (found["id"], found["class"], found["schema"]) == (IMPOSSIBLE, "no-such-version", 2)
 
 
+def test_explain_tells_of_a_tag_that_moved(offline: Folder, command: Commands) -> None:
+    """Evidence of this machine on another pulled image than the published tells both digests."""
+    workspace = offline.workspace()
+    (cell,) = offline.cells(GOOD)
+    inputs = workspace.folders.inputs(cell, workspace.probes.hashes(cell))
+    for letter, keep in (("a", None), ("b", workspace.book.keep)):
+        base = BaseImage(id=BASE, origin="pull", digest=f"sha256:{letter * 64}")
+        found = the_evidence(id=GOOD, base=base, inputs=inputs)
+        if keep:
+            keep(found)
+        else:
+            offline.write(f"reports/cells/{GOOD}.json", to_text(found.to_json()))
+    code, out, _ = command(offline, "explain", GOOD)
+    assert code == 0
+    assert (
+        "  drift:   debian12 is not what was published: debian:12-slim has moved: "
+        "sha256:aaaaaaaaaaaa -> sha256:bbbbbbbbbbbb\n"
+    ) in out
+
+
 def test_explain_is_about_one_cell(offline: Folder, command: Commands) -> None:
     """A selector of several cells, or of none, is an error that shows an id."""
     assert command(offline, "explain", "jinja2-3.1.6-*").is_refusal(
@@ -188,7 +212,7 @@ def test_probes_of_the_users_own(offline: Folder, command: Commands) -> None:
 def test_probes_that_are_wrong_are_an_error(offline: Folder, command: Commands) -> None:
     """A folder that is not there, and a file without a header, are told by their paths."""
     assert command(offline, "--probes", "nowhere", "probes").is_refusal(2, "nowhere")
-    offline.write("scripts/probes/bad.py", "print()\n")
+    offline.write("scripts/probes/bad.py", "# /// probe\nprint()\n")
     assert command(offline, "probes").is_refusal(2, "bad.py", "no header")
 
 

@@ -137,3 +137,40 @@ def test_an_engine_that_refuses_to_tell_about_itself_is_told(
         Engine.connect(),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [("x86_64", "amd64"), ("aarch64", "arm64"), ("riscv64", "riscv64"), ("", "")],
+)
+def test_an_engine_has_an_architecture(told: str, expected: str) -> None:
+    """It is told in the words of images."""
+    assert expected == made({"Architecture": told}).architecture
+
+
+@pytest.mark.parametrize("reaches", [False, True])
+def test_whether_an_engine_reaches_this_machine_is_tried(
+    fake: FakeEngine, engine: Engine, reaches: bool
+) -> None:
+    """The engine is asked once for a page that only we serve; nothing is built."""
+    fake.facts = Facts(reaches=reaches)
+    assert reaches is engine.reaches("127.0.0.1")
+    assert len(fake.asked("POST /build")) == 1
+    assert fake.build_records == []
+    assert not engine.reaches("no address")
+
+
+def test_an_engine_that_cannot_be_asked_reaches_nothing(fake: FakeEngine, engine: Engine) -> None:
+    """A refusal of the request is no proof."""
+    fake.fail(Refuses("POST /build", 400, "no remote contexts"))
+    assert not engine.reaches("127.0.0.1")
+
+
+def test_a_gpu_is_unseen_only_where_the_engine_is_here_and_serves_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is on this machine says nothing about an engine elsewhere."""
+    monkeypatch.setattr("envmatrix.engine.client.unseen_gpu", lambda: "a GPU")
+    assert made({}).unseen_gpu == "a GPU"
+    assert made({"Runtimes": {"nvidia": {}}}).unseen_gpu == ""
+    assert made({}, "tcp://engine.example:2375").unseen_gpu == ""

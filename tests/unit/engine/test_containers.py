@@ -24,6 +24,7 @@ from fake_engine import (
     VanishesMidRun,
 )
 
+from envmatrix.engine import containers
 from envmatrix.engine.client import Engine
 from envmatrix.engine.containers import COULD_NOT_START, RUN_LABEL, _Output, isolation
 from envmatrix.engine.process import OUTPUT_LIMIT, Cancelled, Limits, Ran
@@ -194,23 +195,53 @@ def test_a_process_that_ends_while_it_is_killed_has_timed_out(
     assert (ran.exit_code, ran.timed_out) == (None, True)
 
 
-@pytest.mark.parametrize("oom", [False, True])
-def test_a_process_that_something_else_killed_gives_its_exit_code(
-    fake: FakeEngine, engine: Engine, oom: bool
+def test_a_process_that_ran_out_of_its_own_memory_gives_its_exit_code(
+    fake: FakeEngine, engine: Engine
 ) -> None:
-    """The engine tells whether memory ran out; without that, somebody killed the process."""
-    fake.fail(Killed(oom=oom, output="begun\n"))
+    """The engine tells that the limit of the container was reached, which is about the process."""
+    fake.fail(Killed(oom=True, output="begun\n"))
     ran = run(engine)
-    assert (ran.exit_code, ran.out_of_memory, ran.timed_out) == (137, oom, False)
+    assert (ran.exit_code, ran.out_of_memory, ran.timed_out) == (137, True, False)
     assert ran.stdout == "begun\n"
 
 
-def test_a_container_that_is_killed_from_outside_ends(fake: FakeEngine, engine: Engine) -> None:
-    """A run does not wait for the time limit of a container that is gone."""
-    fake.on_run = lambda _: Exit(seconds=60)
+def test_a_host_that_ran_out_of_memory_is_not_the_fault_of_the_process(
+    fake: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container cannot reach a limit that is above the memory of the host."""
+    fake.facts = Facts(memory=2 * 2**30)
+    fake.fail(Killed(oom=True))
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+    with Engine.connect() as small, pytest.raises(EngineError, match="host of the engine") as found:
+        run(small)
+    assert found.value.kind == "out-of-memory"
+
+
+@pytest.mark.parametrize("code", [137, 143, 130, 129, 131])
+def test_a_process_that_something_else_ended_tells_nothing(
+    fake: FakeEngine, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """It is run again twice, the user is told, and a report that was there does not count."""
+    fake.on_run = lambda _: Exit(code, "a right report\n")
+    told: list[str] = []
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+    with Engine.connect(told.append) as engine, pytest.raises(EngineError) as caught:
+        run(engine)
+    assert caught.value.kind == "killed"
+    assert len(fake.runs) == 3
+    assert [text[-6:] for text in told] == ["1 of 2", "2 of 2"]
+    assert fake.containers.by_id == {}
+
+
+def test_a_container_that_is_killed_from_outside_is_run_again(
+    fake: FakeEngine, engine: Engine
+) -> None:
+    """What befell one container does not befall the next."""
+    ends = iter([Exit(seconds=60), Exit(0, "output\n")])
+    fake.on_run = lambda _: next(ends)
     threading.Timer(0.05, fake.kill_containers).start()
     ran = run(engine, limits=Limits(seconds=50))
-    assert (ran.exit_code, ran.timed_out) == (137, False)
+    assert (ran.exit_code, ran.stdout) == (0, "output\n")
 
 
 @pytest.mark.parametrize(
@@ -227,15 +258,138 @@ def test_a_command_that_the_image_does_not_have_could_not_start(
     assert fake.containers.by_id == {}
 
 
-@pytest.mark.parametrize("kept", [4, 8 + 4])
-def test_output_that_breaks_off_is_kept_as_far_as_it_came(
-    fake: FakeEngine, engine: Engine, kept: int
+@pytest.mark.parametrize("program", ["docker-init", "nvidia-container-runtime", "runc"])
+def test_a_program_of_the_engine_that_is_missing_is_not_the_fault_of_the_image(
+    fake: FakeEngine, engine: Engine, program: str
 ) -> None:
-    """The exit code is that of the container, which ended well. A header has eight bytes."""
+    """The engine says of its own programs what it says of a command that an image lacks."""
+    fake.fail(StartRefused.not_found(program), times=None)
+    with pytest.raises(EngineError, match=program):
+        run(engine)
+
+
+CUDA = "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.8, please update"
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "runs"),
+    [
+        (StartRefused(message=CUDA), "driver-too-old", 1),
+        (StartRefused.nvidia(), "driver-missing", 1),
+        (
+            StartRefused(message='could not select device driver "" with capabilities: [[gpu]]'),
+            "gpu-not-served",
+            1,
+        ),
+        (StartRefused(message="Driver/library version mismatch"), "driver-mismatch", 1),
+        (StartRefused.no_space(), "disk-full", 1),
+        (StartRefused(message="fork/exec /usr/bin/x: cannot allocate memory"), "out-of-memory", 3),
+        (StartRefused.containerd(), "engine", 3),
+        (StartRefused(message="context deadline exceeded: unknown"), "engine", 3),
+        (
+            StartRefused(message="runc create failed: unable to start container process: cgroup"),
+            "engine",
+            3,
+        ),
+        (StartRefused(message="OCI runtime create failed: permission denied"), "engine", 3),
+    ],
+)
+def test_a_start_that_the_engine_refuses_has_the_class_of_its_reason(
+    fake: FakeEngine, engine: Engine, fault: StartRefused, kind: str, runs: int
+) -> None:
+    """Only what may be gone at the next try is tried again."""
+    fake.fail(fault, times=None)
+    with pytest.raises(EngineError) as caught:
+        run(engine)
+    assert caught.value.kind == kind
+    assert caught.value.next_step
+    assert len(fake.asked("POST /containers/create")) == runs
+    assert fake.containers.by_id == {}
+
+
+@pytest.mark.parametrize("kept", [4, 8 + 4])
+def test_output_that_breaks_off_is_no_result(fake: FakeEngine, engine: Engine, kept: int) -> None:
+    """The stream ends inside a header, or inside a piece of output. A header has eight bytes."""
     fake.on_run = lambda _: Exit(0, "0123456789")
-    fake.fail(AttachDropped(after_bytes=kept))
-    ran = run(engine)
-    assert (ran.exit_code, ran.stdout) == (0, "0123456789"[: max(0, kept - 8)])
+    fake.fail(AttachDropped(after_bytes=kept), times=None)
+    with pytest.raises(EngineError, match="its output broke off") as caught:
+        run(engine)
+    assert caught.value.kind == "engine"
+    assert len(fake.runs) == 3
+
+
+def test_output_that_ends_before_its_container_is_no_result(
+    fake: FakeEngine, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream ends between two pieces of output, and the container runs on for a while."""
+    monkeypatch.setattr(containers, "EARLY_SECONDS", -0.5)
+    fake.on_run = lambda _: Exit(0, "0123456789", seconds=0.2)
+    fake.fail(AttachDropped(after_bytes=8 + 10), times=None)
+    with pytest.raises(EngineError, match="its output broke off before its end"):
+        run(engine)
+
+
+def test_output_that_broke_off_once_is_there_at_the_next_try(
+    fake: FakeEngine, engine: Engine
+) -> None:
+    """A lost connection costs no cell."""
+    fake.on_run = lambda _: Exit(0, "0123456789")
+    fake.fail(AttachDropped())
+    assert run(engine).stdout == "0123456789"
+
+
+def test_an_end_that_the_engine_lost_is_no_result(
+    fake: FakeEngine, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The output is complete, and the engine says for ever that the container runs."""
+    monkeypatch.setattr(containers, "END_SECONDS", 0.1)
+    fake.on_run = lambda _: Exit(0, "a right report\n", seconds=60)
+    fake.fail(AttachDropped(after_bytes=8 + 15), times=None)
+    with pytest.raises(EngineError, match="does not say that it ended") as caught:
+        run(engine)
+    assert caught.value.kind == "engine"
+
+
+@pytest.mark.parametrize(
+    ("state", "what"),
+    [
+        ({"Status": "dead", "Dead": True}, "it is dead"),
+        ({"Status": "removing"}, "it is removing"),
+        ({"Status": "created"}, "it is created"),
+        ({"Error": "shim disconnected"}, "shim disconnected"),
+    ],
+)
+def test_a_container_whose_end_is_not_known_is_no_result(
+    fake: FakeEngine, engine: Engine, state: dict[str, Any], what: str
+) -> None:
+    """An exit code that stands beside such a state is nobody's."""
+    fake.containers.told = state
+    with pytest.raises(EngineError, match=what):
+        run(engine)
+
+
+def test_a_container_that_was_paused_until_its_time_was_over_is_no_result(
+    fake: FakeEngine, engine: Engine
+) -> None:
+    """Nobody knows how long the process itself would have taken."""
+    fake.on_run = lambda _: Exit(seconds=60)
+    fake.containers.told = {"Paused": True}
+    with pytest.raises(EngineError, match="something outside paused it"):
+        run(engine, limits=Limits(seconds=0.05))
+
+
+@pytest.mark.parametrize("after", ["500", "nothing"])
+def test_a_container_that_cannot_be_killed_is_no_result(
+    fake: FakeEngine, engine: Engine, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    """An engine that refuses to kill, or kills and does not notice, knows nothing of the end."""
+    monkeypatch.setattr(containers, "END_SECONDS", 0.1)
+    fake.on_run = lambda _: Exit(seconds=60)
+    status = 500 if after == "500" else 409
+    fake.fail(Refuses("POST /containers/*/kill", status, "no such process"), times=None)
+    with pytest.raises(EngineError) as caught:
+        run(engine, limits=Limits(seconds=0.05))
+    assert caught.value.kind == "engine"
 
 
 def test_output_that_is_not_utf8_is_shown_with_marks() -> None:
@@ -302,12 +456,11 @@ def test_an_engine_that_fails_during_a_run_is_told_and_keeps_no_container(
 ) -> None:
     """Whatever request fails, the container of the run is removed."""
     fake.on_run = lambda _: Exit(seconds=60)
-    fake.fail(fault)
+    fake.fail(fault, times=None)
     with pytest.raises(EngineError) as caught:
         run(engine)
     assert what in caught.value.what
     assert caught.value.where == f"run python in {IMAGE}"
-    assert not fake.pending
     assert fake.containers.by_id == {}
 
 

@@ -14,7 +14,8 @@ from urllib3.exceptions import ProtocolError
 
 from envmatrix.engine.client import Engine
 from envmatrix.engine.connection import Connection
-from envmatrix.engine.failures import FAILURES, SAID_LIMIT, translated
+from envmatrix.engine.failures import FAILURES, translated
+from envmatrix.engine.refusals import SAID_LIMIT
 from envmatrix.model.errors import EngineError
 
 PERMISSION = "this user may not talk to the Docker engine"
@@ -71,7 +72,7 @@ def refused(explanation: str, status: int = 500) -> APIError:
             "still runs",
         ),
         (ProtocolError("Connection broken: IncompleteRead(0 bytes read)"), BROKEN_OFF, "again"),
-        (OSError(28, "No space left on device"), OTHER, "log"),
+        (OSError(28, "No such device"), OTHER, "log"),
         (refused("layer does not exist"), OTHER, "log"),
     ],
 )
@@ -86,14 +87,14 @@ def test_each_failure_says_what_where_and_what_to_do(
     assert found.where == "find the image x"
     assert next_step in found.next_step
     assert found.__cause__ is error
-    assert (found.exit_code, found.kind) == (3, "infrastructure")
+    assert (found.exit_code, found.kind) == (3, "engine")
 
 
 @pytest.mark.parametrize(
     "words",
     [
         "OCI runtime create failed: /proc/self/fd: Permission denied",
-        "error running hook: libcuda.so.1: No such file or directory",
+        "error running hook: ldconfig: No such file or directory",
         "cannot reach the registry: Connection refused",
     ],
 )

@@ -323,3 +323,50 @@ def test_a_saved_image_of_an_older_engine_is_read(
     )
     with engine.images.layers("old:1", tmp_path) as found:
         assert [layer] == [one.read() for one in found]
+
+
+# --- digests of a registry -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        ("debian:12-slim", "debian"),
+        ("debian", "debian"),
+        ("docker.io/library/debian:12-slim", "debian"),
+        ("index.docker.io/debian", "docker.io/library/debian"),
+        ("registry:5000/os/debian:12", "registry:5000/os/debian"),
+        ("registry:5000/debian", "registry:5000/debian"),
+        (f"debian@{DIGEST}", "debian"),
+        (f"registry:5000/debian:12@{DIGEST}", "registry:5000/debian"),
+    ],
+)
+def test_the_digests_of_a_reference_are_those_of_its_repository(reference: str, name: str) -> None:
+    """Engines shorten the names of repositories; tags and ports do not count."""
+    other = f"sha256:{'1' * 64}"
+    known = (f"{name}@{DIGEST}", f"mirror/other@{other}", f"{name}@{other}")
+    assert (other, DIGEST) == Image("sha256:x", (), 1, (), known).digests_of(reference)
+    assert Image("sha256:x", (), 1).digests_of(reference) == ()
+
+
+def test_a_pulled_image_tells_its_digest(fake: FakeEngine, engine: Engine) -> None:
+    """The engine keeps the digest by which the registry gave the image."""
+    image = engine.images.pull("debian:12-slim")
+    assert (fake.digest_of("debian:12-slim"),) == image.digests_of("debian:12-slim")
+
+
+# --- the instructions of layers --------------------------------------------------------------
+
+
+def test_a_saved_image_tells_the_instruction_of_each_layer(
+    fake: FakeEngine, engine: Engine, tmp_path: Path
+) -> None:
+    """Layers and instructions have the same order; without a history nothing is told."""
+    layers = make_tar({"a": b""}), make_tar({"b": b""})
+    told = fake.images.add(FakeImage(layers, history=("ADD a /", "RUN b")))
+    with engine.images.saved(told.id, tmp_path) as saved:
+        assert saved.steps == ["ADD a /", "RUN b"]
+        assert [name[1:] for layer in saved.layers for name in entries(layer)] == ["a", "b"]
+    mute = fake.images.add(FakeImage(layers, history=("RUN b",)))
+    with engine.images.saved(mute.id, tmp_path) as saved:
+        assert saved.steps == ["", ""]

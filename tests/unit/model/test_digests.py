@@ -1,6 +1,10 @@
 """Digests: the keys of records and of evidence."""
 
-from envmatrix.model.digests import digest
+import pytest
+
+from envmatrix.model.digests import content_scheme, digest, is_digest, moved, short
+
+A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
 
 
 def test_a_digest_stays_the_same_between_runs_and_versions() -> None:
@@ -16,3 +20,29 @@ def test_a_digest_tells_apart_what_looks_alike() -> None:
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     parts: list[tuple[object, ...]] = [("ab",), ("a", "b"), (("a", "b"),), ("a", None), ("a", "")]
     assert len(parts) == len({digest(*part) for part in parts})
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        (A, [B], "debian:12 has moved: sha256:aaaaaaaaaaaa -> sha256:bbbbbbbbbbbb"),
+        (A, [C, B], "debian:12 has moved: sha256:aaaaaaaaaaaa -> sha256:bbbbbbbbbbbb"),
+        (A, [B, A], ""),
+        (A, [], ""),
+        ("", [B], ""),
+        (f"image {A}", [B], ""),
+    ],
+)
+def test_a_tag_has_moved_where_both_digests_are_known(
+    before: str, now: list[str], expected: str
+) -> None:
+    """Nothing is said of what is not known, and one digest of several is enough."""
+    assert moved("debian:12", before, now) == expected
+
+
+def test_the_parts_of_a_digest() -> None:
+    """A digest tells its form, and its beginning is enough to tell two apart."""
+    assert content_scheme("envmatrix-content-1:abc") == "envmatrix-content-1"
+    assert is_digest(A)
+    assert not is_digest("sha256:abc")
+    assert (short(A), short("")) == ("sha256:aaaaaaaaaaaa", "")

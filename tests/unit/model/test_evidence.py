@@ -16,6 +16,8 @@ from samples import INPUTS, the_evidence
 from envmatrix.model.cells import declared, expand
 from envmatrix.model.evidence import (
     DEEPEST,
+    LARGEST,
+    LONGEST,
     NOTHING_OBSERVED,
     Axes,
     BaseImage,
@@ -48,8 +50,11 @@ EVIDENCE = jsonschema.Draft202012Validator(json_schema())
 # --- any evidence ----------------------------------------------------------------------------
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+handles = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,5}", fullmatch=True)
+sizes = st.integers(0, LARGEST)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-seconds = st.none() | numbers
+spans = st.floats(0, LONGEST)
+seconds = st.none() | spans
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | numbers | words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
@@ -71,9 +76,9 @@ observed = st.builds(
 )
 
 
-def all_words(form: type[Any]) -> st.SearchStrategy[Any]:
+def all_words(form: type[Any], of: st.SearchStrategy[str] = words) -> st.SearchStrategy[Any]:
     """Return a strategy for a part of evidence that holds nothing but text."""
-    return st.builds(form, **dict.fromkeys(form.model_fields, words))
+    return st.builds(form, **dict.fromkeys(form.model_fields, of))
 
 
 def tuples(of: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -89,7 +94,7 @@ probes = st.builds(
     outcome=st.sampled_from(Outcome),
     kind=words,
     cause=words,
-    seconds=numbers,
+    seconds=spans,
     exit_code=st.none() | st.integers(),
     observed=observed,
     log_tail=words,
@@ -100,8 +105,8 @@ evidence = st.builds(
     tool=words,
     host=all_words(Machine),
     kind=st.sampled_from(["container", "host"]),
-    id=words,
-    axes=all_words(Axes),
+    id=handles,
+    axes=all_words(Axes, handles),
     verdict=st.sampled_from(Verdict),
     stage=words,
     class_=words,
@@ -111,7 +116,8 @@ evidence = st.builds(
     observed=observed,
     serves=st.none() | st.builds(Serves, driver=st.none() | words, generations=tuples(words)),
     lock=st.none() | st.builds(LockedWheels, sha256=words, wheels=hashes),
-    base=st.none() | st.builds(BaseImage, id=words, origin=st.none() | words),
+    base=st.none()
+    | st.builds(BaseImage, id=handles, origin=st.none() | words, digest=st.none() | words),
     inputs=st.none()
     | st.builds(
         Inputs,
@@ -122,7 +128,14 @@ evidence = st.builds(
         declared=words,
         probes=hashes,
     ),
-    image=st.none() | st.builds(CellImage, name=words, layers=tuples(words), size=st.integers()),
+    image=st.none()
+    | st.builds(CellImage, name=words, layers=tuples(handles), size=sizes)
+    | st.builds(
+        lambda layers, name, size: CellImage(name=name, layers=layers, contents=layers, size=size),
+        tuples(handles),
+        words,
+        sizes,
+    ),
     reproducibility=st.builds(
         Reproducibility,
         status=st.sampled_from(Reproducible),
@@ -333,3 +346,15 @@ def test_what_a_cell_is_comes_from_the_probe_that_imports_the_framework() -> Non
     assert import_observations([probe("torch-sum", version="9")]) == NOTHING_OBSERVED
     results = [probe("torch-sum", version="9"), probe("other-import"), imported]
     assert import_observations(results) == imported.observed
+
+
+def test_the_digests_of_contents_stand_beside_the_layers() -> None:
+    """There is one for each layer, or none; evidence without an image takes none."""
+    found = the_evidence()
+    assert found.contents == ()
+    known = found.with_contents(["one", "two"])
+    assert known.contents == ("one", "two")
+    assert known == known.with_contents([])
+    assert the_evidence(image=None) == the_evidence(image=None).with_contents(["one"])
+    with pytest.raises(ValidationError, match="one digest of its content for each layer"):
+        CellImage(name="x", layers=("a", "b"), contents=("one",), size=1)

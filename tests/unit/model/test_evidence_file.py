@@ -76,6 +76,10 @@ def test_damage_is_named(text: str, why: str) -> None:
     [
         ({"extra": 1}, "it has the unknown field extra"),
         ({"image": {"name": "a", "layers": [], "size": 1, "id": 2}}, "the unknown field image.id"),
+        (
+            {"image": {"name": "a", "layers": ["b", "c"], "contents": ["d"], "size": 1}},
+            "the field image holds what",
+        ),
         ({"axes": {"os": "debian12"}}, "it lacks the field axes.python"),
         (
             {"verdict": "great"},

@@ -139,7 +139,7 @@ def test_a_million_cells_are_refused_without_making_them(
     small_text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A matrix of a million cells is refused before any version is matched."""
-    system = "{distribution: d, codename: c, glibc: '2.31', python: '3.9', image: 'd:1'}"
+    system = "{distribution: debian, codename: c, glibc: '2.31', python: '3.9', image: 'd:1'}"
     data = yaml.safe_load(small_text)
     data["axes"]["os"] = {f"os{number}": yaml.safe_load(system) for number in range(100)}
     data["axes"]["python"] = [f"3.{minor}" for minor in range(100)]
@@ -362,3 +362,19 @@ def test_the_published_schema_is_the_one_in_force(root: Path) -> None:
     """docs/matrix.schema.json is what `envmatrix schema` prints."""
     published = (root / "docs" / "matrix.schema.json").read_text(encoding="utf-8")
     assert json_schema() == json.loads(published)
+
+
+def test_a_distribution_without_apt_is_refused(small_text: str) -> None:
+    """A base of another family could not be made, and the error lists what can be."""
+    assert "distribution: debian" in small_text
+    with pytest.raises(InputError, match='the distribution "rocky" is not supported') as caught:
+        load(small_text.replace("distribution: debian", "distribution: rocky", 1), "matrix.yaml")
+    assert caught.value.next_step == "supported: debian, ubuntu"
+
+
+def test_a_cuda_line_needs_a_driver(small_text: str) -> None:
+    """Without one, an image would ask for the driver None."""
+    text = small_text.replace("    cpu: {}", '    cpu: {}\n    cu999: {cuda: "99.9"}', 1)
+    with pytest.raises(InputError, match=r"the CUDA line 99\.9 names no driver") as caught:
+        load(text, "matrix.yaml")
+    assert "driver" in caught.value.next_step

@@ -130,7 +130,7 @@ MATRIX = load(
 schema: 1
 resolve: {as_of: "2026-11-20"}
 axes:
-  os: {d: {distribution: d, codename: c, glibc: "2.31", python: "3.9", image: d}}
+  os: {d: {distribution: debian, codename: c, glibc: "2.31", python: "3.9", image: d}}
   python: ["3.9"]
   accelerator: {cpu: {}}
 base: {installer: uv}

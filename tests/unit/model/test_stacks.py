@@ -60,3 +60,43 @@ def test_a_stack_on_what_does_not_exist_is_refused(small_text: str) -> None:
 
     assert "stacks.vision.cells.0.os" in str(caught.value)
     assert "debian12" in str(caught.value)
+
+
+def with_rule(text: str, where: str, what: str) -> str:
+    """Return a matrix with the stack and one more rule."""
+    rule = f"  - when: {where}\n    {what}\n    reason: told\n"
+    assert "rules:\n" in text
+    return text.replace("rules:\n", f"rules:\n{rule}") + STACK
+
+
+def test_a_rule_on_a_stack_applies_to_its_cells_only(small_text: str) -> None:
+    """A rule may name a framework with its stack: it excludes, or constrains, just these cells."""
+    rule = with_rule(small_text, "{framework: torch+vision}", "exclude: true")
+    cells = {cell.id: cell for cell in expand(load(rule, "matrix.yaml"))}
+    assert (cells[STACKED].excluded, cells[PLAIN].excluded) == ("told", None)
+    rule = with_rule(small_text, '{framework: "*+vision"}', 'constrain: ["pillow<12"]')
+    cells = {cell.id: cell for cell in expand(load(rule, "matrix.yaml"))}
+    assert "pillow<12" in cells[STACKED].constraints
+    assert "pillow<12" not in cells[PLAIN].constraints
+
+
+def test_a_rule_on_a_framework_is_not_applied_twice(small_text: str) -> None:
+    """A cell with a stack has the constraints of its plain cell once."""
+    rule = with_rule(small_text, '{framework: "torch*"}', 'constrain: ["pillow<12"]')
+    cells = {cell.id: cell for cell in expand(load(rule, "matrix.yaml"))}
+    assert cells[STACKED].constraints.count("pillow<12") == 1
+    assert cells[PLAIN].constraints == cells[STACKED].constraints
+
+
+@pytest.mark.parametrize("name", ["tensorflow+vision", "torch+visoin", "jax"])
+def test_a_rule_on_a_stack_that_no_cell_has_is_refused(small_text: str, name: str) -> None:
+    """A framework with a stack that is not declared on it matches nothing, and that is told."""
+    with pytest.raises(InputError, match="no framework in the matrix matches"):
+        load(with_rule(small_text, f"{{framework: {name}}}", "exclude: true"), "matrix.yaml")
+
+
+def test_a_stack_on_a_stack_is_refused(small_text: str) -> None:
+    """A stack stands on a framework."""
+    text = small_text + STACK.replace("{framework: torch,", "{framework: torch+vision,")
+    with pytest.raises(InputError, match="no framework in the matrix matches"):
+        load(text, "matrix.yaml")

@@ -11,7 +11,7 @@ import pytest
 from envmatrix.model.cells import Cell, expand
 from envmatrix.model.errors import InputError
 from envmatrix.model.matrix import Matrix
-from envmatrix.probes.headers import Probe, Probes, load_probes, parse_probe
+from envmatrix.probes.headers import ANY, Probe, Probes, Sources, load_probes, parse_probe
 
 HEADER = """\
 # /// probe
@@ -199,6 +199,86 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path, name: str) -> Non
     assert caught.value.where == str(tmp_path / name)
 
 
+# --- the probes of envmatrix and of a project ------------------------------------------------
+
+
+def sources(tmp_path: Path, told: list[str], *frameworks: str) -> Sources:
+    """Return probes of envmatrix for two frameworks, and a project with an empty folder."""
+    ours = write(tmp_path / "ours", "torch-import", "torch-nn", "tensorflow-import")
+    write(ours, "general", framework='"*"')
+    return Sources(ours, write(tmp_path / "own"), frameworks or None, told.append)
+
+
+def test_probes_of_a_project_are_added_to_ours(tmp_path: Path) -> None:
+    """A probe of the project hides none of envmatrix."""
+    told: list[str] = []
+    both = sources(tmp_path, told)
+    write(tmp_path / "own", "torch-mine")
+    expected = {"torch-import", "torch-nn", "tensorflow-import", "general", "torch-mine"}
+    assert expected == {probe.name for probe in Probes([], both).all}
+    assert told == []
+
+
+def test_of_our_probes_those_of_the_frameworks_of_the_matrix_count(tmp_path: Path) -> None:
+    """A project without a framework gets no probe of it from envmatrix, but general ones."""
+    both = sources(tmp_path, [], "torch", "mine")
+    write(tmp_path / "own", "mine-import")
+    expected = {"torch-import", "torch-nn", "general", "mine-import"}
+    assert expected == {probe.name for probe in Probes([], both).all}
+
+
+def test_a_probe_of_the_name_of_ours_replaces_it_and_is_told(tmp_path: Path) -> None:
+    """The project's probe runs. An equal one is not worth a word."""
+    told: list[str] = []
+    both = sources(tmp_path, told)
+    write(tmp_path / "own", "torch-import")
+    write(tmp_path / "own", "torch-nn", proves='"Another thing."')
+    found = {probe.name: probe for probe in Probes([], both).all}
+    assert found["torch-nn"].proves == "Another thing."
+    path = tmp_path / "own" / "torch_nn.py"
+    assert told == [f"{path}: replaces the probe torch-nn of envmatrix"]
+
+
+@pytest.mark.parametrize("text", [b"print()\n", b"# \xff\n", b"# /// script\n# ///\n"])
+def test_a_program_that_is_no_probe_is_passed_over_and_told(tmp_path: Path, text: bytes) -> None:
+    """The folder of a project may hold other programs: only what begins as a probe is one."""
+    told: list[str] = []
+    both = sources(tmp_path, told)
+    path = tmp_path / "own" / "train.py"
+    path.write_bytes(text)
+    assert len(Probes([], both).all) == 4
+    assert [f"{path}: passed over, for it is no probe: it has no line `# /// probe`"] == told
+
+
+def test_a_folder_named_as_a_program_is_passed_over(tmp_path: Path) -> None:
+    """What is no file in the folder of a project is told and passed over."""
+    told: list[str] = []
+    both = sources(tmp_path, told)
+    (tmp_path / "own" / "data.py").mkdir()
+    assert len(Probes([], both).all) == 4
+    assert len(told) == 1
+
+
+def test_a_bad_probe_of_a_project_is_an_error(tmp_path: Path) -> None:
+    """A file that begins as a probe must be one, and two of one name are refused."""
+    both = sources(tmp_path, [])
+    (tmp_path / "own" / "bad.py").write_text("# /// probe\nprint()\n", encoding="utf-8")
+    with pytest.raises(InputError, match="no header"):
+        _ = Probes([], both).all
+    for name in ("bad.py", "worse.py"):
+        (tmp_path / "own" / name).write_text(HEADER, encoding="utf-8")
+    with pytest.raises(InputError, match="two probes are named torch-matmul"):
+        _ = Probes([], both).all
+
+
+def test_a_folder_that_the_user_names_replaces_nothing(tmp_path: Path) -> None:
+    """In a folder that the user names, a probe of the name of another is refused."""
+    both = sources(tmp_path, [])
+    folder = write(tmp_path / "named", "torch-nn")
+    with pytest.raises(InputError, match="two probes are named torch-nn"):
+        _ = Probes([folder], both).all
+
+
 # --- the probes of a cell --------------------------------------------------------------------
 
 
@@ -255,4 +335,6 @@ def test_every_probe_of_the_project_is_proper(root: Path, real: Matrix) -> None:
         assert own[0].required
         assert all(probe.name.startswith(f"{framework}-") for probe in own)
         assert all(probe.proves.endswith(".") for probe in own)
-    assert {probe.framework for probe in probes} == set(real.frameworks)
+    general = [probe for probe in probes if probe.framework == ANY]
+    assert {probe.framework for probe in probes} == {*real.frameworks, ANY}
+    assert [(probe.name, probe.stack) for probe in general] == [("stack-modules", ANY)]

@@ -115,7 +115,7 @@ def test_host_evidence_counts_for_no_cell() -> None:
     evidence = host_evidence("demo", found["demo"])
     report = document([], machine(), [evidence])
 
-    assert report.summary == {"works": 0, "broken": 0, "impossible": 0, "unknown": 0}
+    assert report.summary == {"works": 0, "partial": 0, "broken": 0, "impossible": 0, "unknown": 0}
     assert report.cells == ()
     assert [one.id for one in report.on_hosts] == [evidence.id]
 

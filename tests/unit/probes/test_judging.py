@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,7 +65,7 @@ RIGHT = line(observed={"error": 1e-7})
         (Ran(139, RIGHT, "", 1), Outcome.CRASHED, "crash"),
         (Ran(134, RIGHT, "", 1), Outcome.CRASHED, "crash"),
         (Ran(255, RIGHT, "", 1), Outcome.CRASHED, "crash"),
-        (Ran(125, "", "the engine", 1), Outcome.COULD_NOT_START, "could-not-start"),
+        (Ran(125, "", "the program's own", 1), Outcome.FAILED, "other"),
         (Ran(126, "", "permission denied", 1), Outcome.COULD_NOT_START, "could-not-start"),
         (Ran(127, "", "python: not found", 1), Outcome.COULD_NOT_START, "could-not-start"),
         (Ran(137, RIGHT, "", 1, out_of_memory=True), Outcome.OUT_OF_MEMORY, "out-of-memory"),
@@ -96,11 +97,24 @@ def test_exit_code_and_report_must_agree(ran: Ran, outcome: Outcome, kind: str) 
 
 
 @pytest.mark.parametrize(
-    ("code", "signal"), [(139, "SIGSEGV"), (132, "SIGILL"), (255, "signal 127")]
+    ("code", "kind", "said"),
+    [
+        (139, "crash", "ended by SIGSEGV"),
+        (132, "cpu-too-old", "an illegal instruction (SIGILL)"),
+        (255, "crash", "ended by signal 127"),
+    ],
 )
-def test_a_crash_names_the_signal(code: int, signal: str) -> None:
+def test_a_crash_names_the_signal(code: int, kind: str, said: str) -> None:
     """An illegal instruction reads differently from a fault of memory."""
-    assert f"ended by {signal}" == judge(PROBE, Ran(code, "", "", 1), NONCE).cause
+    found = judge(PROBE, Ran(code, "", "", 1), NONCE)
+    assert (Outcome.CRASHED, kind) == (found.outcome, found.kind)
+    assert found.cause.startswith(said)
+
+
+def test_a_crash_is_read() -> None:
+    """The last words of a program that aborted say more than the signal."""
+    words = "Unable to load any of {libcudnn_cnn.so.9.1.0, libcudnn_cnn.so.9}\nInvalid handle.\n"
+    assert judge(PROBE, Ran(134, "", words, 1), NONCE).kind == "cuda-mismatch"
 
 
 @pytest.mark.parametrize(
@@ -187,10 +201,10 @@ def test_a_report_that_evidence_cannot_hold_is_a_bad_one(observed: str) -> None:
     [
         {"version": "2.13.0", "architectures": ["sm_90"], "losses": [1, 0.1, 1e-300, 1e300]},
         {"deep": [[[[{"a": [None, True, -0.0]}]]]]},
-        {"text": "ä \N{SNOWMAN} \N{GRINNING FACE} \x00 \x1b[31m", "": ""},
+        {"text": "ä \N{SNOWMAN} \N{GRINNING FACE}", "": ""},
         {"number": 10**100},
         {"to_json": 1, "items": 2, "model_fields": 3},
-        {"long": "x" * 900_000},
+        {"long": "x" * 10_000},
     ],
 )
 def test_a_probe_may_observe_anything_that_json_can_say(observed: dict[str, Any]) -> None:
@@ -199,6 +213,30 @@ def test_a_probe_may_observe_anything_that_json_can_say(observed: dict[str, Any]
     assert result.outcome is Outcome.PASSED
     text = json.dumps(result.to_json(), ensure_ascii=False).encode()
     assert json.loads(text)["observed"] == observed
+
+
+@pytest.mark.parametrize(
+    ("observed", "kept"),
+    [
+        ({"\x1b[31mtext": "\x00a\x1b[31mb\u202ec"}, {"text": "abc"}),
+        ({"deep": [{"a": "https://me:word@x/"}]}, {"deep": [{"a": "https://***@x/"}]}),
+        ({"long": "x" * 900_000}, {"long": "x" * 9_996 + " ..."}),
+    ],
+    ids=["escapes", "password", "long"],
+)
+def test_what_a_probe_observes_is_kept_inert(
+    observed: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    """Escapes and passwords are taken out of facts and their names, and a long text is cut."""
+    result = judge(PROBE, Ran(0, line(observed=observed), "", 1), NONCE)
+    assert result.outcome is Outcome.PASSED
+    assert kept == dict(result.observed.items())
+
+
+def test_more_facts_than_evidence_keeps_are_a_bad_report() -> None:
+    """A probe that reports a flood of facts gives a bad report."""
+    result = judge(PROBE, Ran(0, line(observed={"n": [1] * 200_000}), "", 1), NONCE)
+    assert result.outcome == Outcome.BAD_REPORT
 
 
 def test_an_axis_that_a_probe_reports_as_a_number_is_a_text() -> None:
@@ -234,7 +272,7 @@ def test_only_the_end_of_a_line_ends_a_report(end: str) -> None:
     report = line(observed={"text": "a\u2028b\x85c"}).strip()
     text = json.dumps(json.loads(report), ensure_ascii=False)
     result = judge(PROBE, Ran(0, f"begun{end or chr(10)}{text}{end}", "", 1), NONCE)
-    assert dict(result.observed.items()) == {"text": "a\u2028b\x85c"}
+    assert dict(result.observed.items()) == {"text": "a\nb\nc"}
 
 
 def test_the_last_report_counts() -> None:
@@ -324,10 +362,70 @@ def test_every_axis_that_differs_is_named() -> None:
     )
 
 
-def test_an_axis_that_was_not_observed_is_no_mismatch() -> None:
-    """A probe need not observe more than the version."""
+def test_an_axis_that_was_not_observed_is_no_mismatch_and_no_proof() -> None:
+    """A cell of which only the version was observed is partial, and the other axes are named."""
     some = result("torch-import", observed=Observed(version="2.13.0"))
-    assert judge_cell(DECLARED, [some]).verdict is Verdict.WORKS
+    found = judge_cell(DECLARED, [some])
+    assert (found.verdict, found.kind) == (Verdict.PARTIAL, "not-observed")
+    assert found.cause == "not observed: python, distribution, codename, glibc, accelerator, arch"
+
+
+CUDA = Declared(**{**AXES, "accelerator": "cu130"})
+CUDA_IMPORTED = result("torch-import", observed=Observed(**{**AXES, "accelerator": "cu130"}))
+ON_GPU = result("torch-matmul-gpu", needs="gpu")
+OTHER = Probe("torch-js", "torch", "In Node.", required=True, timeout=60, source="")
+
+
+@pytest.mark.parametrize(
+    ("declared", "results", "kind", "said"),
+    [
+        (CUDA, [CUDA_IMPORTED, not_run(GPU, "no GPU")], "gpu-not-run", "torch-matmul-gpu: no GPU"),
+        (CUDA, [CUDA_IMPORTED, MULTIPLIED], "gpu-not-run", "no probe of the framework uses one"),
+        (None, [CUDA_IMPORTED, not_run(GPU, "no GPU")], "gpu-not-run", "no GPU"),
+        (
+            DECLARED,
+            [IMPORTED, not_run(OTHER, "no Node")],
+            "not-run",
+            "torch-js did not run: no Nod",
+        ),
+        (
+            CUDA,
+            [CUDA_IMPORTED, not_run(GPU, "no GPU"), not_run(OTHER, "no Node")],
+            "gpu-not-run",
+            "; torch-js did not run: no Node",
+        ),
+    ],
+)
+def test_what_could_not_be_run_makes_a_cell_partial(
+    declared: Declared | None, results: list[ProbeResult], kind: str, said: str
+) -> None:
+    """A required probe that did not run, or a GPU that no probe used, is named in the cause."""
+    found = judge_cell(declared, results)
+    assert (Verdict.PARTIAL, kind) == (found.verdict, found.kind)
+    assert said in found.cause
+    assert found.remedy
+
+
+def test_a_cuda_cell_works_when_a_probe_passed_on_a_gpu() -> None:
+    """A GPU probe that did not run beside it still leaves the cell partial only if required."""
+    assert judge_cell(CUDA, [CUDA_IMPORTED, ON_GPU]).verdict is Verdict.WORKS
+    optional = replace(GPU, required=False)
+    both = [CUDA_IMPORTED, ON_GPU, not_run(optional, "one GPU only")]
+    assert judge_cell(CUDA, both).verdict is Verdict.WORKS
+
+
+def test_probes_that_all_did_not_run_prove_nothing() -> None:
+    """A cell whose required probes all end with 77 is unknown: nothing of it was seen."""
+    importing = replace(OTHER, name="torch-import")
+    found = judge_cell(DECLARED, [not_run(importing, "not here"), not_run(OTHER, "not here")])
+    assert (found.verdict, found.kind) == (Verdict.UNKNOWN, "no-probes")
+
+
+def test_a_failure_counts_more_than_a_gap() -> None:
+    """A cell that failed is broken, whatever else could not be run."""
+    failed = result("torch-nn", Outcome.FAILED, kind="assertion", cause="two is not three")
+    found = judge_cell(CUDA, [CUDA_IMPORTED, not_run(GPU, "no GPU"), failed])
+    assert (found.verdict, found.kind) == (Verdict.BROKEN, "assertion")
 
 
 def test_a_host_declares_nothing() -> None:

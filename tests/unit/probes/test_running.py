@@ -113,6 +113,29 @@ def test_a_probe_that_needs_a_gpu_is_not_run_without_one(fake: FakeEngine) -> No
     assert run(fake, probe, gpu=True).outcome is Outcome.PASSED
 
 
+def test_a_gpu_that_the_engine_holds_back_is_a_failure(fake: FakeEngine) -> None:
+    """A probe that needs a GPU is not merely "not run" where there is one, as on WSL2."""
+    probe = parse_probe(SOURCE.replace("# ///\nimp", '# needs = "gpu"\n# ///\nimp'), Path("x.py"))
+    engine = Engine(Connection(Address(fake.url)))
+    with closing(engine.connection.client), pytest.raises(EngineError, match="WSL2") as caught:
+        run_probe(engine.containers, IMAGE, probe, gpu=False, unseen_gpu="this is WSL2")
+    assert caught.value.kind == "gpu-not-served"
+    assert "nvidia-ctk" in caught.value.next_step
+
+
+def test_a_missing_report_is_confirmed_by_a_second_run(fake: FakeEngine) -> None:
+    """An output that broke off just before the report is no evidence against the image."""
+
+    def broken_off_once(asked: RunRequest) -> Exit:
+        return Exit(0, asked.report({"n": 1}) if len(fake.runs) > 1 else "")
+
+    fake.on_run = broken_off_once
+    assert run(fake).outcome is Outcome.PASSED
+    fake.on_run = lambda _: Exit(0)
+    assert run(fake).outcome is Outcome.BAD_REPORT
+    assert len(fake.runs) == 4
+
+
 def test_an_image_without_python_could_not_start(fake: FakeEngine) -> None:
     """The words of the engine are the cause."""
     fake.fail(StartRefused.not_found("python"))
@@ -134,7 +157,7 @@ def test_a_crash_in_an_image_is_judged(fake: FakeEngine) -> None:
 
 def test_an_engine_that_fails_is_no_result_of_a_probe(fake: FakeEngine) -> None:
     """The image is not to blame."""
-    fake.fail(Refuses("POST /containers/create", 500, "no such runtime"))
+    fake.fail(Refuses("POST /containers/create", 500, "no such runtime"), times=None)
     with pytest.raises(EngineError, match="no such runtime"):
         run(fake)
 

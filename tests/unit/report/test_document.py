@@ -28,9 +28,9 @@ def trained(cell_id: str, *losses: float, probe: str = "torch-train") -> Evidenc
 
 def test_all_verdicts_are_counted() -> None:
     """Every verdict has a count, so that a program finds those of no cell too."""
-    assert count([]) == {"works": 0, "broken": 0, "impossible": 0, "unknown": 0}
+    assert count([]) == {"works": 0, "partial": 0, "broken": 0, "impossible": 0, "unknown": 0}
     verdicts = [Verdict.WORKS, Verdict.UNKNOWN, Verdict.WORKS]
-    assert count(verdicts) == {"works": 2, "broken": 0, "impossible": 0, "unknown": 1}
+    assert count(verdicts) == {"works": 2, "partial": 0, "broken": 0, "impossible": 0, "unknown": 1}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_document_holds_its_cells_and_says_what_made_it() -> None:
     assert data["schema"] == SCHEMA
     assert data["tool"] == f"envmatrix {__version__}"
     assert data["host"] == {"system": "Linux", "machine": "x86_64", "engine": "29.0.0"}
-    assert data["summary"] == {"works": 1, "broken": 0, "impossible": 0, "unknown": 1}
+    assert data["summary"] == {"works": 1, "partial": 0, "broken": 0, "impossible": 0, "unknown": 1}
     assert data["cells"] == [cell.to_json() for cell in cells]
     assert data["on_hosts"] == [host.to_json()]
     assert made.generated_at.microsecond == 0

@@ -32,7 +32,7 @@ IMPORTED = ProbeResult(probe="torch-import", required=True, outcome=Outcome.PASS
 
 def on_gpu(outcome: Outcome) -> ProbeResult:
     """Return the result of a probe that needs a GPU."""
-    return ProbeResult(probe="torch-matmul-gpu", required=False, outcome=outcome)
+    return ProbeResult(probe="torch-matmul-gpu", required=False, needs="gpu", outcome=outcome)
 
 
 def test_no_verdict_looks_like_another() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
-from fake_engine import Facts, FakeEngine, StepFails
-from fake_index import FakeIndex
+from fake_engine import Facts, FakeEngine, FakeImage, StepFails
 from small_project import BASE, GOOD, NOWHERE, OLD, Folder, Told, environment, inside
 
 from envmatrix.engine.image import Image
@@ -86,7 +86,8 @@ def test_an_image_is_built_once(opened: Opened, good: Locked, fake: FakeEngine) 
         second.log,
     )
     assert first.log == f".envmatrix/logs/build/{GOOD}.log"
-    assert [f"envmatrix/base:{BASE}", cell_name(GOOD)] == [one.tag for one in fake.build_records]
+    assert [one.labels["io.envmatrix.step"] for one in fake.build_records] == ["base", "build"]
+    assert (cell_name(GOOD),) == second.image.names
 
 
 def test_a_fresh_builder_has_nothing_built(opened: Opened, good: Locked) -> None:
@@ -166,20 +167,52 @@ def test_an_image_on_another_base_than_its_own_is_refused(
         fake.builds.base = lambda _: other
         with pytest.raises(EngineError, match="was built on another image than its own") as caught:
             builder.cell(good.cell, good.lock, base)
-    assert f"envmatrix/base:{BASE}" in caught.value.what
+    assert "envmatrix/below:" in caught.value.what
     assert "nothing else builds here" in caught.value.next_step
 
 
 def test_a_base_gets_the_name_of_its_system_back_before_it_builds(
     opened: Opened, good: Locked, fake: FakeEngine
 ) -> None:
-    """BuildKit finds images by name, so a build names the image below it first."""
+    """The image below keeps its usual name, whatever another checkout gave that name to."""
     with opened() as builder:
         system = built(builder.systems.get(good.cell))
         fake.add_image("envmatrix/os:debian12")
         base = built(builder.base(good.cell))
     assert system.image.layers == base.image.layers[: len(system.image.layers)]
-    assert {"OS_IMAGE": "envmatrix/os:debian12"}.items() <= fake.build_records[-1].arguments.items()
+    named = fake.images.find("envmatrix/os:debian12")
+    assert named is not None
+    assert system.image.id == named.id
+
+
+def test_a_build_knows_the_image_below_by_a_name_of_its_own(
+    opened: Opened, good: Locked, fake: FakeEngine
+) -> None:
+    """No two builds share that name, and it is gone afterwards."""
+    with opened() as builder:
+        build(builder, good)
+    names = [(one.arguments.get("OS_IMAGE") or one.arguments["BASE"]) for one in fake.build_records]
+    assert all(name.startswith("envmatrix/below:") for name in names)
+    assert len(names) == len(set(names)) == 2
+    assert [name for name in fake.images.names if name.startswith("envmatrix/below")] == []
+
+
+def test_another_checkout_that_takes_the_name_of_a_base_breaks_no_cell(
+    opened: Opened, good: Locked, fake: FakeEngine
+) -> None:
+    """While a cell is built, another checkout gives the name of its base to an image of its own."""
+    with opened() as builder:
+        base = built(builder.base(good.cell))
+        before = fake.builds.base
+
+        def steal(name: str) -> FakeImage | None:
+            fake.add_image(f"envmatrix/base:{BASE}")
+            return before(name)
+
+        fake.builds.base = steal
+        cell = built(builder.cell(good.cell, good.lock, base))
+    assert base.image.layers == cell.image.layers[: len(base.image.layers)]
+    assert fake.images.find(base.image.id) is not None
 
 
 # --- layers ----------------------------------------------------------------------------------
@@ -267,7 +300,7 @@ def test_a_local_engine_finds_wheels_in_the_wheelhouse(
 @pytest.fixture
 def elsewhere(fake: FakeEngine) -> FakeEngine:
     """An engine that does not share the loopback network of this machine."""
-    fake.facts = Facts(operating_system="Docker Desktop")
+    fake.facts = Facts(operating_system="Docker Desktop", reaches=False)
     return fake
 
 
@@ -281,8 +314,70 @@ def test_an_engine_elsewhere_gets_the_index_of_the_user(
         build(builder, good)
     base, cell = elsewhere.build_records
     assert (base.hosts, cell.hosts) == ((), ())
-    assert base.arguments == {"OS_IMAGE": "envmatrix/os:debian12", "PIP_INDEX_URL": NOWHERE}
-    assert {"BASE": f"envmatrix/base:{BASE}", "UV_DEFAULT_INDEX": NOWHERE} == cell.arguments
+    assert base.arguments == {"OS_IMAGE": ANY, "PIP_INDEX_URL": NOWHERE}
+    assert cell.arguments == {"BASE": ANY, "UV_DEFAULT_INDEX": NOWHERE}
+
+
+def test_an_engine_elsewhere_gets_every_index_of_the_user(
+    opened: Opened, good: Locked, elsewhere: FakeEngine, project: Folder
+) -> None:
+    """The installer gets the extra indexes, too, and pip the hosts that the user trusts."""
+    more = {"PIP_EXTRA_INDEX_URL": "http://a/simple http://b/simple", "PIP_TRUSTED_HOST": "a b"}
+    with inside({**project.environment, **more}), opened() as builder:
+        build(builder, good)
+    base, cell = elsewhere.build_records
+    assert base.arguments["PIP_TRUSTED_HOST"] == "a b"
+    assert cell.arguments["UV_INDEX"] == "http://a/simple http://b/simple"
+
+
+@pytest.mark.parametrize("name", ["PIP_FIND_LINKS", "PIP_NO_INDEX"])
+def test_find_links_do_not_reach_an_engine_elsewhere(
+    opened: Opened, good: Locked, elsewhere: FakeEngine, project: Folder, name: str
+) -> None:
+    """A setting that a build elsewhere cannot have is refused with a sentence, before any build."""
+    with (
+        inside({**project.environment, name: "1"}),
+        opened() as builder,
+        pytest.raises(EngineError, match="take wheels from find-links") as caught,
+    ):
+        builder.base(good.cell)
+    assert (caught.value.kind, elsewhere.build_records) == ("blocked", [])
+
+
+def test_an_engine_here_whose_network_is_its_own_counts_as_elsewhere(
+    opened: Opened, good: Locked, fake: FakeEngine
+) -> None:
+    """A rootless engine has a socket here, and does not reach our loopback network: it is tried."""
+    fake.facts = Facts(reaches=False)
+    with opened() as builder:
+        assert builder.served is None
+        build(builder, good)
+    assert fake.build_records[1].arguments["UV_DEFAULT_INDEX"] == NOWHERE
+
+
+def test_an_engine_that_is_reached_over_tcp_may_share_the_loopback_network(
+    opened: Opened, fake: FakeEngine
+) -> None:
+    """The name of the system does not decide: the engine fetched our page."""
+    fake.facts = Facts(operating_system="Docker Desktop")
+    with opened() as builder:
+        assert builder.served is not None
+
+
+def test_an_engine_of_another_architecture_builds_and_pulls_nothing(
+    opened: Opened, good: Locked, fake: FakeEngine
+) -> None:
+    """The judgement names both architectures, and nothing is downloaded."""
+    fake.facts = Facts(architecture="aarch64")
+    with opened() as builder:
+        found = builder.base(good.cell)
+        assert builder.fetch(good.cell, good.lock) == 0
+    assert isinstance(found, Judgement)
+    assert (found.verdict, found.kind) == ("unknown", "engine")
+    assert found.cause == "this engine is arm64, the cell is amd64"
+    assert "arch=arm64" in found.remedy
+    assert fake.asked("POST /images/create") == []
+    assert fake.build_records == []
 
 
 def test_an_engine_elsewhere_needs_no_wheels_here(
@@ -304,24 +399,31 @@ def test_an_engine_elsewhere_gets_no_index_where_the_user_set_none(
     }
     with inside(settings), opened() as builder:
         build(builder, good)
-    assert elsewhere.build_records[0].arguments == {"OS_IMAGE": "envmatrix/os:debian12"}
+    assert elsewhere.build_records[0].arguments == {"OS_IMAGE": ANY}
 
 
-def test_a_password_is_never_written_into_an_image(
-    opened: Opened, good: Locked, elsewhere: FakeEngine
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:secret@index.example/simple/",
+        "https://secret@index.example/simple/",
+        "https://me:@index.example/simple/",
+        "https://index.example/simple/?token=secret",
+    ],
+)
+@pytest.mark.parametrize("name", ["PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"])
+def test_a_credential_is_never_written_into_an_image(
+    opened: Opened, good: Locked, elsewhere: FakeEngine, name: str, url: str
 ) -> None:
-    """An index with a password in its address is refused for an engine elsewhere."""
-    with FakeIndex() as index:
-        index.credentials = ("me", "secret")
-        settings = environment(elsewhere.url, index.url_with_credentials)
-        with (
-            inside(settings),
-            opened() as builder,
-            pytest.raises(EngineError, match="has a password in its address") as caught,
-        ):
-            builder.base(good.cell)
+    """An address with a user, a password or a token in it is refused for an engine elsewhere."""
+    with (
+        inside({**environment(elsewhere.url), name: url}),
+        opened() as builder,
+        pytest.raises(EngineError, match="a password or a token in its address") as caught,
+    ):
+        builder.base(good.cell)
     assert "secret" not in str(caught.value)
-    assert elsewhere.build_records == []
+    assert (caught.value.kind, elsewhere.build_records) == ("credentials", [])
 
 
 def test_wheels_are_fetched_only_for_what_is_not_built(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -49,7 +50,9 @@ def ahead(project: Folder, **gigabytes: int) -> list[Locked]:
 def wheel(name: str, gigabytes: int) -> Wheel:
     """Return a wheel that is not here."""
     filename = f"{name}-1-py3-none-any.whl"
-    return Wheel(name, "1", filename, name.ljust(64, "0"), gigabytes * GIGABYTE)
+    return Wheel(
+        name, "1", filename, hashlib.sha256(name.encode()).hexdigest(), gigabytes * GIGABYTE
+    )
 
 
 def refusal(builder: Builder, cells: list[Locked], *, prune: bool = False) -> DiskError:
@@ -130,7 +133,7 @@ def test_an_engine_elsewhere_needs_no_disk_here(
     project: Folder, fake: FakeEngine, free: SimpleNamespace
 ) -> None:
     """Neither the images nor the wheels of an engine elsewhere lie on a disk of this machine."""
-    fake.facts = Facts(operating_system="Docker Desktop", root=str(project.root))
+    fake.facts = Facts(operating_system="Docker Desktop", reaches=False, root=str(project.root))
     with project.workspace().runner.building.open(Options(), Told()) as elsewhere:
         check_disk(elsewhere, ahead(project, good=1), Options(1))
 

@@ -49,9 +49,11 @@ def test_a_problem_is_asked_once(tmp_path: Path) -> None:
 
 
 def test_what_is_known_is_not_asked_again(offline: Folder) -> None:
-    """Recorded answers are taken, locks and proofs alike."""
+    """Recorded locks are taken. A proof of other indexes is asked again, and kept in an outage."""
     found, told = lock(offline, GOOD, IMPOSSIBLE)
-    assert told.expected == {"lock": 0}
+    assert told.expected == {"lock": 1}
+    (said,) = told.texts
+    assert said == "the indexes did not answer 1 question: what was known before is used"
     assert sorted(resolution.lock is not None for resolution in found.values()) == [
         False,
         True,
@@ -64,6 +66,64 @@ def test_a_fresh_run_asks_again(offline: Folder) -> None:
     found, told = lock(offline, GOOD, fresh=True)
     assert told.expected == {"lock": 2}
     assert {"blocked"} == {one.judgement.kind for one in found.values() if one.judgement}
+
+
+def test_a_fresh_run_goes_on_with_a_lock_that_is_known(offline: Folder) -> None:
+    """Where no index answers, a run takes the lock that it has, and tells so."""
+    told = Told()
+    locking = offline.workspace().locking
+    found = locking.lock(offline.cells(GOOD), told, jobs=1, fresh=True, keeping=True)
+    assert told.expected == {"lock": 2}
+    assert all(one.lock for one in found.values())
+    assert told.texts == ["the indexes did not answer 2 questions: what was known before is used"]
+
+
+def test_a_fresh_clone_with_a_dead_index_keeps_what_is_published(offline: Folder) -> None:
+    """A committed proof is taken as it was published, and no committed line changes."""
+    found, _ = lock(offline, GOOD, IMPOSSIBLE)
+    workspace = offline.workspace()
+    cells = offline.cells(GOOD, IMPOSSIBLE)
+    workspace.resolutions.write_verdicts(found, cells, workspace.cells)
+    workspace.resolutions.write_locks(found, cells)
+    before = offline.read("images/resolved.json")
+    for record in (offline.root / ".envmatrix/records/lock").iterdir():
+        record.unlink()
+
+    found, told = lock(offline, GOOD, IMPOSSIBLE)
+
+    proof = found[workspace.resolutions.problem(cells[1]).key].judgement
+    assert proof is not None
+    assert (proof.verdict, proof.kind) == (Verdict.IMPOSSIBLE, "no-such-version")
+    assert len(told.texts) == 1
+    workspace.resolutions.write_verdicts(found, cells, workspace.cells)
+    fresh, _ = lock(offline, GOOD, IMPOSSIBLE, fresh=True)
+    workspace.resolutions.write_verdicts(fresh, cells, workspace.cells)
+    assert before == offline.read("images/resolved.json")
+
+
+def test_a_mirror_without_the_installer_makes_no_cell_impossible(tmp_path: Path) -> None:
+    """The base has no lock, the stage says so, and a later command asks again."""
+    with FakeIndex() as index:
+        serve_wheels(index)
+        index.remove("uv")
+        project = make_project(tmp_path / "new", environment("unix:///nowhere", index.url))
+        with project.inside():
+            (cell,) = project.cells(GOOD)
+            workspace = project.workspace()
+            found = workspace.locking.lock([cell], Told(), jobs=1)
+            base = found[workspace.resolutions.base_problem(cell).key].judgement
+            assert base is not None
+            assert (base.verdict, base.stage, base.kind) == (
+                Verdict.UNKNOWN,
+                "base",
+                "base-package",
+            )
+            told = workspace.resolutions.of_base(cell)
+            assert told is not None
+            assert told.judgement == base
+            index.add("uv", "0.13.9", tags="py3-none-manylinux_2_17_x86_64")
+            again = workspace.locking.lock([cell], Told(), jobs=1)
+            assert again[workspace.resolutions.base_problem(cell).key].lock is not None
 
 
 def test_only_cells_with_a_lock_can_be_built(offline: Folder) -> None:

@@ -178,10 +178,11 @@ def test_a_build_alone_keeps_the_evidence_of_probes(project: Folder) -> None:
 
 
 def test_probes_that_need_a_gpu_are_not_run_without_one(project: Folder, fake: FakeEngine) -> None:
-    """A CUDA cell works on a machine without a GPU, and its GPU probe was not run."""
+    """A CUDA cell is partial on a machine without a GPU, and says that the GPU was not run."""
     project.write("scripts/probes/jinja2_gpu.py", GPU_PROBE)
     found = run_one(project, CUDA)
-    assert Verdict.WORKS is found.verdict
+    assert (found.verdict, found.class_) == (Verdict.PARTIAL, "gpu-not-run")
+    assert "GPU not run: jinja2-gpu: " in found.cause
     assert Outcome.NOT_RUN is found.probes[-1].outcome
     assert found.serves is not None
     assert found.serves.driver == "580"
@@ -201,7 +202,7 @@ def test_probes_that_need_a_gpu_get_it_in_a_cuda_cell(project: Folder, fake: Fak
 
 def test_a_bad_probe_is_told_before_anything_is_done(project: Folder, fake: FakeEngine) -> None:
     """A probe without a header ends the run before the engine is asked for anything."""
-    project.write("scripts/probes/bad.py", "print()\n")
+    project.write("scripts/probes/bad.py", "# /// probe\nprint()\n")
     with pytest.raises(InputError, match="no header"):
         run(project, GOOD)
     assert fake.requests == []

@@ -67,11 +67,17 @@ def test_a_step_that_fails_with_a_known_cause_is_told_in_its_words(
     assert found.cause == "the module six is not installed"
 
 
-def test_a_base_that_fails_breaks_every_cell_on_it(project: Folder, fake: FakeEngine) -> None:
-    """Each cell tells the failure of its base, and the log of the base."""
+def test_a_base_that_fails_says_nothing_about_the_cells_on_it(
+    project: Folder, fake: FakeEngine
+) -> None:
+    """Each cell names its base, the failure and the log of the base; the user is told once."""
     fake.fail(StepFails("groupadd", output="groupadd: no\n"))
-    done = run(project, GOOD, OLD)
-    assert {("broken", "base", "build-step")} == {judged(found) for found in done.cells}
+    told = Told()
+    done = run(project, GOOD, OLD, progress=told)
+    assert {("unknown", "base", "base-failed")} == {judged(found) for found in done.cells}
+    assert all(f"its base {BASE} could not be built" in found.cause for found in done.cells)
+    assert all("groupadd: no" in found.cause for found in done.cells)
+    assert [f"logs/base/{BASE}.log" in text for text in told.texts] == [True]
     assert {f".envmatrix/logs/base/{BASE}.log"} == {found.log for found in done.cells}
     assert len(fake.build_records) == 1
 
@@ -149,7 +155,7 @@ def test_an_engine_that_vanishes_during_a_build_says_nothing_about_the_cell(
     """The cell stays unknown, and the next run builds it as if nothing had been."""
     fake.fail(VanishesMidBuild("jinja2===3.1.6"))
     found = run_one(project, GOOD)
-    assert judged(found) == ("unknown", "build", "infrastructure")
+    assert judged(found) == ("unknown", "build", "engine")
     assert "Docker engine" in found.cause
     assert found.remedy
     fake.come_back()
@@ -162,7 +168,7 @@ def test_an_engine_that_vanishes_during_a_probe_says_nothing_about_the_cell(
     """The cell stays unknown, and its image is kept in the evidence."""
     fake.fail(VanishesMidRun("jinja2-import"))
     found = run_one(project, GOOD)
-    assert judged(found) == ("unknown", "probe", "infrastructure")
+    assert judged(found) == ("unknown", "probe", "engine")
     assert found.image is not None
     assert found.probes == ()
     fake.come_back()
@@ -195,7 +201,7 @@ def test_a_full_disk_at_the_probes_says_nothing_about_the_cell(
 ) -> None:
     """A container that cannot be created for want of disk leaves the cell unknown."""
     fake.fail(DiskFull("create"))
-    assert judged(run_one(project, GOOD)) == ("unknown", "probe", "infrastructure")
+    assert judged(run_one(project, GOOD)) == ("unknown", "probe", "disk-full")
 
 
 def test_an_engine_that_loses_an_image_says_nothing_about_the_cell(
@@ -203,9 +209,9 @@ def test_an_engine_that_loses_an_image_says_nothing_about_the_cell(
 ) -> None:
     """An image that something else removes while it is built leaves the cell unknown."""
     run(project, OLD)
-    fake.fail(ImageLost(image=f"envmatrix/cell:{GOOD}"), times=2)
+    fake.fail(ImageLost(), times=2)
     found = run_one(project, GOOD)
-    assert judged(found) == ("unknown", "build", "infrastructure")
+    assert judged(found) == ("unknown", "build", "engine")
     assert "lost the image" in found.cause
 
 
@@ -213,8 +219,8 @@ def test_a_build_that_ends_without_an_image_says_nothing_about_the_cell(
     project: Folder, fake: FakeEngine
 ) -> None:
     """An engine that ends a build without an image and without an error leaves it unknown."""
-    fake.fail(BuildWithoutImage(f"envmatrix/cell:{GOOD}"))
-    assert judged(run_one(project, GOOD)) == ("unknown", "build", "infrastructure")
+    fake.fail(BuildWithoutImage(step="build"))
+    assert judged(run_one(project, GOOD)) == ("unknown", "build", "engine")
 
 
 def test_an_engine_that_fails_once_costs_one_cell(project: Folder, fake: FakeEngine) -> None:
@@ -225,15 +231,24 @@ def test_an_engine_that_fails_once_costs_one_cell(project: Folder, fake: FakeEng
     assert Verdict.WORKS is old.verdict
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, "credentials"),
+        (403, "credentials"),
+        (404, "registry"),
+        (429, "rate-limited"),
+        (500, "registry"),
+    ],
+)
 @pytest.mark.parametrize("in_stream", [False, True])
 def test_a_registry_that_refuses_blocks_the_base(
-    project: Folder, fake: FakeEngine, status: int, in_stream: bool
+    project: Folder, fake: FakeEngine, status: int, kind: str, in_stream: bool
 ) -> None:
     """A system that cannot be pulled leaves its cells unknown: the registry is to blame."""
     fake.fail(PullRefused(status, in_stream=in_stream), times=None)
     found = run_one(project, NEWER)
-    assert judged(found) == ("unknown", "base", "blocked")
+    assert judged(found) == ("unknown", "base", kind)
     assert "debian:13-slim" in found.cause
     assert found.remedy
     assert found.base is not None
@@ -301,7 +316,7 @@ def test_a_base_that_cannot_be_locked_leaves_its_cells_unknown(
     index.fail(Status(503), name="uv")
     found = run_one(unlocked, GOOD)
     assert judged(found) == ("unknown", "base", "blocked")
-    assert found.cause == "the base has no lock"
+    assert "it answered 503 for uv" in found.cause
     assert fake.build_records == []
 
 

@@ -13,6 +13,7 @@ from fake_mmdebstrap import PACKAGES, FakeMmdebstrap, fake_mmdebstrap, held
 from small_project import GOOD, NEWER, Folder, Told
 
 from envmatrix.model.cells import Cell
+from envmatrix.model.digests import short
 from envmatrix.model.verdicts import Judgement
 from envmatrix.stages.options import Options, Origin
 from envmatrix.stages.recipes import Built
@@ -73,10 +74,11 @@ def built(found: Built | Judgement) -> Built:
     return found
 
 
-def refused(found: Built | Judgement) -> Judgement:
+def refused(found: Built | Judgement, kind: str = "blocked") -> Judgement:
     """Return a judgement, where nothing else may be."""
     assert isinstance(found, Judgement), found
-    assert (found.verdict, found.stage, found.kind) == ("unknown", "base", "blocked")
+    assert (found.verdict, found.stage, found.kind) == ("unknown", "base", kind)
+    assert found.remedy
     return found
 
 
@@ -148,7 +150,7 @@ def test_a_bootstrap_that_the_engine_does_not_take_leaves_nothing(
     """An engine without space for the import is told in the cause, and the tar is removed."""
     fake.fail(DiskFull("import"))
     with opened(Origin.BOOTSTRAP) as systems:
-        found = refused(systems.get(cell))
+        found = refused(systems.get(cell), "disk-full")
     assert "no space left on device" in found.cause
     assert list((project.root / ".envmatrix/bootstrap").iterdir()) == []
 
@@ -169,7 +171,7 @@ def test_a_bootstrap_that_fails_is_told_with_its_last_words(
     fake.fail(PullRefused(404), times=None)
     debian.fail("E: no mirror answers")
     with opened() as systems:
-        found = refused(systems.get(cell))
+        found = refused(systems.get(cell), "registry")
     assert "debian:12-slim cannot be pulled: manifest for debian:12-slim not found" in found.cause
     assert "mmdebstrap could not make bookworm: E: no mirror answers" in found.cause
 
@@ -192,7 +194,7 @@ def test_a_full_disk_is_not_taken_for_a_registry_that_does_not_answer(
     """A pull that fails for want of disk says so, and the next pull is tried."""
     fake.fail(DiskFull("pull"))
     with opened(Origin.PULL) as systems:
-        found = refused(systems.get(cell))
+        found = refused(systems.get(cell), "disk-full")
         assert "no space left on device" in found.cause
         assert built(systems.get(newer)).origin == "pull"
 
@@ -274,3 +276,167 @@ def test_a_system_is_made_once_for_cells_side_by_side(
             thread.join()
     assert sorted(built(one).reused for one in found) == [False, True]
     assert pulls(fake) == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        (PullRefused(401), ("credentials", "docker login")),
+        (PullRefused(403), ("credentials", "docker login")),
+        (PullRefused(407, "proxyconnect: Proxy Authentication Required"), ("credentials", "proxy")),
+        (PullRefused(429), ("rate-limited", "docker login")),
+        (PullRefused(404), ("registry", "name of the image")),
+        (
+            PullRefused(500, "x509: signed by unknown authority"),
+            ("blocked", "registry"),
+        ),
+        (PullRefused(500, "dial tcp 1.2.3.4:443: i/o timeout"), ("blocked", "registry")),
+    ],
+)
+def test_a_refused_pull_has_the_class_of_its_reason_and_is_asked_once(
+    opened: Opened, cell: Cell, fake: FakeEngine, refusal: PullRefused, expected: tuple[str, str]
+) -> None:
+    """Nothing waits for a password that nobody can type."""
+    fake.fail(refusal, times=None)
+    kind, remedy = expected
+    with opened(Origin.PULL) as systems:
+        assert remedy in refused(systems.get(cell), kind).remedy
+    assert pulls(fake) == 1
+
+
+def test_a_registry_that_refuses_is_asked_for_the_next_system(
+    opened: Opened, cell: Cell, newer: Cell, fake: FakeEngine
+) -> None:
+    """A refusal proves that the registry can be reached."""
+    fake.fail(PullRefused(401))
+    with opened(Origin.PULL) as systems:
+        refused(systems.get(cell), "credentials")
+        assert built(systems.get(newer)).origin == "pull"
+
+
+def test_a_bootstrap_in_place_of_a_pull_is_told(
+    opened: Opened, cell: Cell, fake: FakeEngine, told: Told, debian: FakeMmdebstrap
+) -> None:
+    """The user learns why the image of the registry was not taken."""
+    fake.fail(PullRefused(401), times=None)
+    with opened() as systems:
+        built(systems.get(cell))
+    (text,) = told.texts
+    assert text.startswith("debian12 is bootstrapped: debian:12-slim cannot be pulled: ")
+
+
+def test_an_image_of_another_architecture_is_pulled_again(
+    opened: Opened, cell: Cell, fake: FakeEngine
+) -> None:
+    """An image with the right name may have been pulled for another machine."""
+    fake.add_image("debian:12-slim", architecture="arm64")
+    with opened(Origin.PULL) as systems:
+        found = built(systems.get(cell))
+    (asked,) = [one for one in fake.asked("POST /images/create") if not one.one("fromSrc")]
+    assert asked.one("platform") == "linux/amd64"
+    assert fake.images.get(found.image.id).architecture == "amd64"
+
+
+def test_a_registry_that_gives_another_architecture_is_no_fault_of_the_cell(
+    opened: Opened, cell: Cell, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cause names both architectures."""
+    monkeypatch.setattr("envmatrix.engine.images.Images.architecture", lambda *_: "arm64")
+    with opened(Origin.PULL) as systems:
+        found = refused(systems.get(cell), "registry")
+    assert found.cause == "the image debian:12-slim is arm64, the cell is amd64"
+
+
+# --- a pulled system is known by its digest --------------------------------------------------
+
+DEBIAN = "debian:12-slim"
+
+
+def test_a_pulled_system_is_known_by_its_digest(
+    opened: Opened, cell: Cell, fake: FakeEngine
+) -> None:
+    """The digest of the registry is recorded with the image."""
+    with opened() as systems:
+        assert built(systems.get(cell)).digest == fake.digest_of(DEBIAN)
+        assert built(systems.get(cell)).digest == fake.digest_of(DEBIAN)
+
+
+def test_a_bootstrapped_system_has_no_digest(
+    opened: Opened, cell: Cell, debian: FakeMmdebstrap
+) -> None:
+    """No registry knows what was made here."""
+    with opened(Origin.BOOTSTRAP) as systems:
+        assert built(systems.get(cell)).digest is None
+
+
+def test_a_tag_that_names_another_image_is_told_once(
+    opened: Opened, cell: Cell, fake: FakeEngine, told: Told
+) -> None:
+    """After somebody pulled the tag again the new image is taken, not the one of the record."""
+    with opened() as systems:
+        first = built(systems.get(cell))
+    fake.move_tag(DEBIAN)
+    with opened() as systems:
+        systems.engine.images.pull(DEBIAN)
+        assert systems.recorded(cell) == []
+        second = built(systems.get(cell))
+    with opened() as systems:
+        assert second.image == built(systems.get(cell)).image
+    assert first.digest is not None
+    assert second.digest not in (None, first.digest)
+    moved = f"debian:12-slim has moved: {short(first.digest)} -> {short(second.digest or '')}"
+    assert [f"debian12 is not what was used here before: {moved}"] == told.texts
+
+
+def test_an_image_that_two_digests_name_keeps_the_one_it_had(
+    opened: Opened, cell: Cell, fake: FakeEngine, told: Told
+) -> None:
+    """A new list of platforms with the same image for this one is no other system."""
+    with opened() as systems:
+        first = built(systems.get(cell))
+        fake.images.digests[f"debian@sha256:{'0' * 64}"] = first.image.id
+    with opened() as systems:
+        again = built(systems.get(cell))
+    assert (again.reused, again.digest) == (True, first.digest)
+    assert told.texts == []
+
+
+def test_an_image_without_a_digest_is_known_by_its_id(
+    opened: Opened, cell: Cell, fake: FakeEngine, told: Told
+) -> None:
+    """An image that was loaded by hand is recorded, and another one with its name is another."""
+    fake.add_image(DEBIAN)
+    with opened() as systems:
+        first = built(systems.get(cell))
+        assert (first.digest, built(systems.get(cell)).reused) == (None, True)
+    fake.add_image(DEBIAN, files={"etc/other": b""})
+    with opened() as systems:
+        second = built(systems.get(cell))
+    assert not second.reused
+    assert first.image != second.image
+    assert told.texts == []
+
+
+def test_without_the_tag_the_image_it_last_named_serves(
+    opened: Opened, cell: Cell, fake: FakeEngine
+) -> None:
+    """Somebody who removes the name of an image does not make envmatrix pull again."""
+    with opened() as systems:
+        first = built(systems.get(cell))
+        systems.engine.images.tag(first.image, "debian:other")
+        del fake.images.names[DEBIAN]
+        fake.fail(NO_REGISTRY, times=None)
+        again = built(systems.get(cell))
+    assert (again.image.id, again.digest) == (first.image.id, first.digest)
+
+
+def test_a_system_of_another_platform_is_not_taken(
+    opened: Opened, cell: Cell, fake: FakeEngine
+) -> None:
+    """One digest may be a list of platforms. The image that the tag names counts."""
+    with opened() as systems:
+        systems.get(cell)
+        other = fake.add_image(DEBIAN, files={"etc/other": b""})
+        fake.images.digests[f"debian@{fake.digest_of(DEBIAN)}"] = other.id
+        assert systems.recorded(cell) == []
+        assert built(systems.get(cell)).image.id == other.id

@@ -142,9 +142,9 @@ def test_surroundings_that_fail_become_a_judgement(shift: Shift, fake: FakeEngin
     fake.fail(VanishesMidBuild("groupadd"))
     found = shift.do(Kind.BASE)
     assert isinstance(found, Judgement)
-    assert (found.verdict, found.stage, found.kind) == ("unknown", "base", "infrastructure")
+    assert (found.verdict, found.stage, found.kind) == ("unknown", "base", "engine")
     assert found.remedy
-    assert list(shift.told.said("base")) == ["infrastructure"]
+    assert list(shift.told.said("base")) == ["engine"]
 
 
 @pytest.mark.parametrize("kind", [Kind.BASE, Kind.BUILD, Kind.PROBE])

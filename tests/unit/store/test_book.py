@@ -1,5 +1,7 @@
 """The book of evidence: which file is the evidence of a cell or a host."""
 
+from datetime import UTC, datetime
+
 import pytest
 from samples import the_evidence
 
@@ -89,8 +91,82 @@ def test_hosts_come_by_id_and_this_machine_comes_first(book: Book, layout: Layou
 
 
 def test_a_host_that_cannot_be_read_is_an_error(book: Book, layout: Layout) -> None:
-    """A damaged file of a host is named."""
+    """A damaged file of a host is named, with the command that removes it."""
     publish(layout, "{", "host", "host-a")
     with pytest.raises(UnreadableEvidenceError, match="damaged") as caught:
         list(book.hosts())
     assert caught.value.where == "reports/host/host-a.json"
+    assert "`rm reports/host/host-a.json`" in caught.value.next_step
+    assert "probe --host" in caught.value.next_step
+
+
+def test_published_evidence_stands_in_for_a_host_that_cannot_be_read(
+    book: Book, layout: Layout
+) -> None:
+    """The published evidence of a host is found where the file of this machine is cut off."""
+    host = the_evidence(id="host-a", kind=HOST)
+    publish(layout, to_text(host.to_json()), "host", "host-a")
+    book.keep_host(host).write_text('{"schema": 2, "id": "hos', encoding="utf-8")
+    assert list(book.hosts()) == [host]
+
+
+FAILED = the_evidence(Verdict.UNKNOWN, stage="build", class_="engine", image=None)
+
+
+@pytest.mark.parametrize("verdict", [one for one in Verdict if one is not Verdict.UNKNOWN])
+@pytest.mark.parametrize("published", [False, True])
+def test_an_attempt_that_failed_replaces_no_verdict(
+    book: Book, layout: Layout, verdict: Verdict, *, published: bool
+) -> None:
+    """A cell keeps its verdict, of this machine or published, where a later run fails."""
+    known = the_evidence(verdict)
+    if published:
+        publish(layout, to_text(known.to_json()))
+    else:
+        book.keep(known)
+    folder = layout.reports if published else layout.state
+    assert folder / "cells" / f"{CELL}.json" == book.keep(FAILED)
+    assert known == book.evidence(CELL)
+
+
+def test_an_attempt_that_failed_is_kept_where_nothing_is_known(book: Book, layout: Layout) -> None:
+    """The first attempt and a later one are kept until there is a verdict."""
+    publish(layout, "{")
+    book.keep(the_evidence(Verdict.UNKNOWN, class_="blocked"))
+    book.keep(FAILED)
+    assert book.evidence(CELL) == FAILED
+    book.keep(the_evidence())
+    assert book.evidence(CELL) == the_evidence()
+
+
+def test_what_was_built_and_not_probed_is_kept(book: Book) -> None:
+    """An image that was only built is news, and no attempt that failed."""
+    book.keep(the_evidence())
+    built = the_evidence(Verdict.UNKNOWN, class_="not-attempted")
+    book.keep(built)
+    assert built == book.evidence(CELL)
+
+
+def test_a_verdict_comes_before_unknown(book: Book, layout: Layout) -> None:
+    """Published evidence with a verdict comes before an attempt on this machine that failed."""
+    book.keep(FAILED)
+    publish(layout, to_text(the_evidence().to_json()))
+    assert list(book.candidates(CELL)) == [the_evidence(), FAILED]
+
+
+def test_what_this_machine_holds(book: Book) -> None:
+    """This machine holds the evidence of a cell that was run, and of a host of that time."""
+    older, host = (
+        the_evidence(id="host-a", kind=HOST, generated_at=datetime(2026, 11, day, tzinfo=UTC))
+        for day in (1, 2)
+    )
+    assert not book.holds(CELL)
+    assert not book.holds_host(host)
+    for verdict in (Verdict.UNKNOWN, Verdict.IMPOSSIBLE):
+        book.keep(the_evidence(verdict))
+        assert not book.holds(CELL)
+    book.keep(the_evidence(Verdict.BROKEN))
+    assert book.holds(CELL)
+    book.keep_host(older)
+    assert book.holds_host(older)
+    assert not book.holds_host(host)

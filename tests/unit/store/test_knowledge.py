@@ -173,3 +173,26 @@ def test_the_evidence_of_this_machine_wins(
     path.write_text("{", encoding="utf-8")
     assert known_with(INPUTS).judgement(cell).verdict == Verdict.WORKS
     assert known_with(INPUTS).current(cell) == the_evidence(inputs=INPUTS)
+
+
+def test_a_stale_file_of_this_machine_hides_no_published_evidence(
+    known_with: KnownWith, cell: Cell, book: Book, layout: Layout
+) -> None:
+    """Where only the published evidence has the inputs of now, it is what is known."""
+    book.keep(the_evidence(Verdict.BROKEN, inputs=INPUTS.model_copy(update={"lock": "old"})))
+    published = the_evidence(inputs=INPUTS)
+    write_text(layout.reports / "cells" / f"{cell.id}.json", to_text(published.to_json()))
+    assert published == known_with(INPUTS).current(cell)
+    assert known_with(INPUTS).judgement(cell).verdict == Verdict.WORKS
+    neither = known_with(INPUTS.model_copy(update={"lock": "newer"}))
+    assert "was broken" in neither.judgement(cell).cause
+
+
+def test_an_attempt_that_failed_hides_no_published_evidence(
+    known_with: KnownWith, cell: Cell, book: Book, layout: Layout
+) -> None:
+    """Published evidence that came after a failed attempt of this machine is what is known."""
+    book.keep(the_evidence(Verdict.UNKNOWN, inputs=INPUTS, class_="engine"))
+    published = the_evidence(inputs=INPUTS)
+    write_text(layout.reports / "cells" / f"{cell.id}.json", to_text(published.to_json()))
+    assert published == known_with(INPUTS).current(cell)

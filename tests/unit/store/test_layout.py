@@ -28,14 +28,21 @@ def test_a_path_is_told_relative_to_the_project(tmp_path: Path) -> None:
 
 
 def test_a_project_may_bring_templates_and_probes_of_its_own(tmp_path: Path, root: Path) -> None:
-    """The folders of the project come before those of envmatrix."""
+    """The folders of a project stand beside those of envmatrix, and hide none of them."""
     layout = Layout(tmp_path / "matrix.yaml")
-    assert layout.templates() == root / "templates"
-    assert layout.probes() == root / "scripts" / "probes"
+    assert (layout.own_templates, layout.own_probes) == (None, None)
     (tmp_path / "templates").mkdir()
     (tmp_path / "scripts" / "probes").mkdir(parents=True)
-    assert layout.templates() == tmp_path / "templates"
-    assert layout.probes() == tmp_path / "scripts" / "probes"
+    assert tmp_path / "templates" == layout.own_templates
+    assert tmp_path / "scripts" / "probes" == layout.own_probes
+    assert root / "templates" == layout.templates()
+    assert root / "scripts" / "probes" == layout.probes()
+
+
+def test_in_its_own_checkout_the_folders_are_those_of_envmatrix(root: Path) -> None:
+    """There the project brings nothing of its own."""
+    layout = Layout(root / "matrix.yaml")
+    assert (layout.own_templates, layout.own_probes) == (None, None)
 
 
 def test_an_installed_envmatrix_brings_its_own(
@@ -45,7 +52,9 @@ def test_an_installed_envmatrix_brings_its_own(
     monkeypatch.setattr(module, "_CHECKOUT", tmp_path / "no checkout")
     monkeypatch.setattr(module, "_PACKAGE_DATA", tmp_path / "data")
     layout = Layout(tmp_path / "matrix.yaml")
-    with pytest.raises(InputError, match="there is no folder templates") as caught:
+    with pytest.raises(
+        InputError, match="the folder templates of envmatrix is not there"
+    ) as caught:
         layout.templates()
     assert "reinstall envmatrix" in caught.value.next_step
     (tmp_path / "data" / "templates").mkdir(parents=True)

@@ -26,3 +26,16 @@ def test_an_image_that_is_not_there_was_not_checked(records: Records) -> None:
     rebuilds.keep([], DIFFERS)
     assert rebuilds.of([]) == Reproducibility(status=Reproducible.NOT_CHECKED)
     assert records.keys("verify") == frozenset()
+
+
+def test_what_was_not_checked_replaces_no_answer(records: Records) -> None:
+    """An answer of an earlier day stays where the image could not be checked today."""
+    rebuilds = Rebuilds(records)
+    not_checked = Reproducibility(notes=("no network",))
+    rebuilds.keep(["sha256:1"], not_checked)
+    assert rebuilds.of(["sha256:1"]) == not_checked
+    rebuilds.keep(["sha256:1"], Reproducibility(notes=("no disk",)))
+    assert rebuilds.of(["sha256:1"]).notes == ("no disk",)
+    rebuilds.keep(["sha256:1"], DIFFERS)
+    rebuilds.keep(["sha256:1"], not_checked)
+    assert rebuilds.of(["sha256:1"]) == DIFFERS

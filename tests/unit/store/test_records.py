@@ -111,3 +111,63 @@ def test_a_folder_that_cannot_be_used_says_so(tmp_path: Path) -> None:
     with pytest.raises(SurroundingsError, match="cannot use") as caught:
         Records(tmp_path / "state").exclusive().__enter__()
     assert caught.value.next_step
+
+
+def test_git_ignores_a_folder_that_is_held(tmp_path: Path) -> None:
+    """A folder without a .gitignore gets one when it is held, and one that is there stays."""
+    ignored = tmp_path / "state" / ".gitignore"
+    with Records(tmp_path / "state").exclusive():
+        assert ignored.read_text(encoding="utf-8") == "*\n"
+    ignored.write_text("/cells/\n", encoding="utf-8")
+    with Records(tmp_path / "state").exclusive():
+        assert ignored.read_text(encoding="utf-8") == "/cells/\n"
+
+
+def test_a_file_system_without_locks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network file systems have no locks: the error says where to work instead."""
+
+    def refuse(_: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(SurroundingsError, match="has no locks") as caught:
+        Records(tmp_path).exclusive().__enter__()
+    assert "local disk" in caught.value.next_step
+
+
+def test_what_killed_runs_left_is_swept_when_the_folder_is_held(tmp_path: Path) -> None:
+    """Only half-written files in folders of ours are removed."""
+    state, images = tmp_path / "state", tmp_path / "images"
+    left = ".x.json.12345678"
+    ours = [
+        *(state / folder / left for folder in ("", "records/lock", "cells", "host", "report")),
+        *(state / "report" / folder / left for folder in ("cells", "host", "packages")),
+        *(images / folder / ".Dockerfile.12345678" for folder in ("", "a-cell", "base/a-base")),
+        *(state / "bootstrap" / f"bookworm{end}" for end in (".tar", ".partial.tar", ".packages")),
+    ]
+    others = [
+        *(state / name for name in (f"logs/{left}", f"tools/lib/{left}", "bootstrap/notes.txt")),
+        *(images / name for name in ("a-cell/Dockerfile", f"a-cell/more/{left}")),
+        tmp_path / left,
+    ]
+    for path in (*ours, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (state / "report" / "linked").symlink_to(tmp_path)
+    with Records(state, images).exclusive():
+        assert [path for path in ours if path.exists()] == []
+        assert others == [path for path in others if path.exists()]
+
+
+def test_nothing_is_swept_through_a_link(tmp_path: Path) -> None:
+    """A folder of the state that is a symbolic link, and a linked tree, are left alone."""
+    elsewhere = tmp_path / "elsewhere" / ".x.json.12345678"
+    elsewhere.parent.mkdir()
+    elsewhere.touch()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "cells").symlink_to(elsewhere.parent)
+    (tmp_path / "images").symlink_to(elsewhere.parent)
+    with Records(tmp_path / "state", tmp_path / "images").exclusive():
+        assert elsewhere.exists()

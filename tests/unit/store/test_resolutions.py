@@ -20,7 +20,10 @@ from envmatrix.store.resolved import KEY_LENGTH, Line, Resolved
 CELL = "torch-2.10.0-py3.11-debian12-cpu"
 OTHER = "torch-2.9.1-py3.9-debian11-cpu"
 REFUTED = Judgement(Verdict.IMPOSSIBLE, "lock", "no-wheel", "there is no wheel")
-BLOCKED = Judgement(Verdict.UNKNOWN, "lock", "blocked", "the index cannot be reached")
+OTHERWISE = Judgement(Verdict.IMPOSSIBLE, "lock", "no-such-version", "there is no release")
+BLOCKED = Judgement(
+    Verdict.UNKNOWN, "lock", "blocked", "the default package index cannot be reached: no route"
+)
 TORCH = the_wheel("torch", "2.10.0", 1_000)
 
 
@@ -97,14 +100,73 @@ def test_a_committed_lock_of_another_problem_does_not_count(
 
 
 @pytest.mark.parametrize("damage", [b"", b"torch==2.10.0\n", b"\xff\xfe"])
-def test_a_damaged_lock_is_as_absent(
+def test_a_damaged_lock_is_refused_by_name(
     resolutions: Resolutions, layout: Layout, cell: Cell, damage: bytes
 ) -> None:
-    """A committed lock that `envmatrix lock` did not write is no lock."""
+    """A committed lock that `envmatrix lock` did not write is an error that names the file."""
     write_text(layout.lock(cell.id), "")
     layout.lock(cell.id).write_bytes(damage)
-    assert resolutions.of_cell(cell) is None
-    assert resolutions.committed_lock(cell) is None
+    for ask in (resolutions.of_cell, resolutions.committed_lock):
+        with pytest.raises(InputError) as caught:
+            ask(cell)
+        assert caught.value.where == f"images/{cell.id}/requirements.lock, line 1"
+
+
+def test_a_proof_counts_under_the_settings_that_it_was_made_with(
+    resolutions: Resolutions, layout: Layout, records: Records, cell: Cell
+) -> None:
+    """Under other settings a proof is as absent, and a lock is as good as ever."""
+    problem = resolutions.problem(cell)
+    keep(records, problem, Resolution(None, REFUTED, "ours"))
+    assert resolutions.of_cell(cell, "ours") == Resolution(None, REFUTED, "ours")
+    assert resolutions.of_cell(cell, "theirs") is None
+    assert resolutions.of_cell(cell) == Resolution(None, REFUTED, "ours")
+    keep(records, problem, Resolution(the_answer(problem), None))
+    assert resolutions.of_cell(cell, "theirs") == Resolution(the_answer(problem), None)
+
+
+def test_a_committed_proof_is_known_in_a_fresh_clone(
+    resolutions: Resolutions, layout: Layout, records: Records, cell: Cell
+) -> None:
+    """It stands as it was published, and counts as an answer under the same settings only."""
+    commit(layout, resolutions, cell, REFUTED, "theirs")
+    assert resolutions.of_cell(cell) == Resolution(None, REFUTED, "theirs")
+    assert resolutions.of_cell(cell, "theirs") == Resolution(None, REFUTED, "theirs")
+    assert resolutions.of_cell(cell, "ours") is None
+    keep(records, resolutions.problem(cell), Resolution(None, OTHERWISE, "ours"))
+    assert resolutions.of_cell(cell, "ours") == Resolution(None, OTHERWISE, "ours")
+    assert resolutions.judgement(cell) == REFUTED
+
+
+def test_a_lock_of_this_machine_is_worth_more_than_a_published_proof(
+    resolutions: Resolutions, layout: Layout, records: Records, cell: Cell
+) -> None:
+    """Another index had what was missing, and the lock can be built."""
+    commit(layout, resolutions, cell, REFUTED, "theirs")
+    keep(
+        records, resolutions.problem(cell), Resolution(the_answer(resolutions.problem(cell)), None)
+    )
+    assert resolutions.of_cell(cell, "theirs") == Resolution(
+        the_answer(resolutions.problem(cell)), None
+    )
+    assert resolutions.judgement(cell) == LOCKED
+
+
+@pytest.mark.parametrize("known", [REFUTED, LOCKED], ids=["proof", "lock"])
+def test_an_outage_replaces_no_committed_knowledge(
+    resolutions: Resolutions, small: Matrix, layout: Layout, cell: Cell, known: Judgement
+) -> None:
+    """An unknown answer leaves a committed proof or lock of the same problem as it is."""
+    commit(layout, resolutions, cell, known, "theirs")
+    found = {resolutions.problem(cell).key: Resolution(None, BLOCKED)}
+    before = layout.resolved.read_text(encoding="utf-8")
+    resolutions.write_verdicts(found, [cell], expand(small))
+    assert before == layout.resolved.read_text(encoding="utf-8")
+
+
+def test_what_every_base_holds_is_named(resolutions: Resolutions) -> None:
+    """These distributions are the surroundings of every cell."""
+    assert {"uv", "pip"} == resolutions.of_the_base
 
 
 def test_locks_of_cells_and_bases_are_written_into_the_tree(
@@ -129,9 +191,11 @@ def test_locks_of_cells_and_bases_are_written_into_the_tree(
 # --- the committed file ----------------------------------------------------------------------
 
 
-def commit(layout: Layout, resolutions: Resolutions, cell: Cell, judgement: Judgement) -> None:
+def commit(
+    layout: Layout, resolutions: Resolutions, cell: Cell, judgement: Judgement, settings: str = ""
+) -> None:
     """Commit what the resolver said of a cell."""
-    line = Line(resolutions.problem(cell).key[:KEY_LENGTH], judgement)
+    line = Line(resolutions.problem(cell).key[:KEY_LENGTH], judgement, settings)
     Resolved(layout.resolved).write({cell.id: line})
 
 
@@ -161,7 +225,13 @@ def test_a_record_tells_more_than_a_line_that_was_blocked(
 ) -> None:
     """A line of a day without an index counts only until this machine has an answer."""
     commit(layout, resolutions, cell, BLOCKED)
-    assert resolutions.judgement(cell) == BLOCKED
+    told = resolutions.judgement(cell)
+    assert told is not None
+    assert told.cause == (
+        "not resolved when this was published: the default package index could not be reached "
+        "from there"
+    )
+    assert told.remedy == f"resolve it here: `envmatrix lock {cell.id}`"
     problem = resolutions.problem(cell)
     keep(records, problem, Resolution(the_answer(problem), None))
     assert Resolutions(small, layout, records).judgement(cell) == LOCKED
@@ -193,9 +263,10 @@ def test_lines_of_other_cells_are_kept(
     answer = Resolution(the_answer(resolutions.problem(cell)), None)
     found = {resolutions.problem(cell).key: answer}
     resolutions.write_verdicts(found, [cell], expand(small))
-    assert [(name, line.judgement) for name, line in Resolved(layout.resolved).lines.items()] == [
-        (other.id, BLOCKED),
-        (cell.id, LOCKED),
+    lines = Resolved(layout.resolved).lines
+    assert [(name, line.judgement.kind) for name, line in lines.items()] == [
+        (other.id, "blocked"),
+        (cell.id, "not-attempted"),
     ]
     assert resolutions.judgement(cell) == LOCKED
 

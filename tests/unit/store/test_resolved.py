@@ -54,7 +54,12 @@ fields = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
             fields,
             st.just(LOCKED)
             | st.builds(
-                Judgement, st.sampled_from(Verdict), st.just("lock"), fields, fields, fields
+                Judgement,
+                st.just(Verdict.IMPOSSIBLE),
+                st.just("lock"),
+                fields,
+                fields,
+                fields,
             ),
         ),
     )
@@ -64,9 +69,53 @@ def test_any_line_survives_the_file(
 ) -> None:
     """Whatever letters stand in ids, causes and remedies, the lines are read back."""
     resolved = Resolved(tmp_path_factory.mktemp("any") / "resolved.json")
+    lines = {
+        name: line if line.judgement != LOCKED else Line(line.key, LOCKED)
+        for name, line in lines.items()
+    }
     resolved.write(lines)
     assert Resolved(resolved.path).lines == lines
     assert len(resolved.path.read_bytes().split(b"\n")) == len(lines) + 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause", "expected"),
+    [
+        ("blocked", "https://a.example/whl/cpu cannot be reached: no", "https://a.example/whl/cpu"),
+        ("blocked", "the default package index cannot be", "the default package index"),
+        ("credentials", "https://a.example/… gave no answer", "https://a.example/…"),
+        ("blocked", "uv found no answer: x", "an index"),
+    ],
+)
+def test_a_published_outage_reads_as_one_of_the_publisher(
+    resolved: Resolved, kind: str, cause: str, expected: str
+) -> None:
+    """The reader elsewhere gets the place and a command. Written again, the line is the same."""
+    blocked = Judgement(Verdict.UNKNOWN, "lock", kind, cause, "lock again")
+    resolved.write({"cell-1": Line("key", blocked)})
+    told = resolved.lines["cell-1"].judgement
+    assert told.cause == (
+        f"not resolved when this was published: {expected} could not be reached from there"
+    )
+    assert told.remedy == "resolve it here: `envmatrix lock cell-1`"
+    before = resolved.path.read_text(encoding="utf-8")
+    resolved.write(resolved.lines)
+    assert before == resolved.path.read_text(encoding="utf-8")
+
+
+def test_another_published_unknown_tells_its_class(resolved: Resolved) -> None:
+    """A class that is no outage is named."""
+    dated = Judgement(Verdict.UNKNOWN, "lock", "filtered-by-date", "x", "y")
+    resolved.write({"cell-1": Line("key", dated)})
+    told = resolved.lines["cell-1"].judgement
+    assert told.cause == "not resolved when this was published: filtered-by-date"
+
+
+def test_a_file_of_the_schema_before_tells_nothing(resolved: Resolved) -> None:
+    """Its lines answer problems that are not posed any more."""
+    resolved.path.parent.mkdir()
+    resolved.path.write_text('[{"schema": 2}, ["id", "key", "lock"]]', encoding="utf-8")
+    assert resolved.lines == {}
 
 
 @pytest.mark.parametrize("place", range(len(LINES) + 1))
@@ -152,24 +201,25 @@ def test_branches_that_say_different_things_of_one_cell_are_a_conflict(tmp_path:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('{"schema": 1, "cells": {}}', "it is of schema 1, and this envmatrix reads schema 2"),
-        ('[{"schema": 3}]', "it is of schema 3, and this envmatrix reads schema 2"),
+        ('{"schema": 1, "cells": {}}', "it is of schema 1, and this envmatrix reads schema 3"),
+        ('[{"schema": 4}]', "it is of schema 4, and this envmatrix reads schema 3"),
         ("[]", "it is of schema None"),
         ("[1]", "it is of schema None"),
-        ('{"schema": 2}', "it is damaged"),
+        ('{"schema": 3}', "it is damaged"),
         ("", "it is damaged"),
         ("[" * 100_000, "it is damaged"),
-        ('[{"schema": 2}\n<<<<<<< HEAD\n]', "it is damaged"),
-        ('[{"schema": 2}, 1]', "it is damaged"),
-        ('[{"schema": 2}, []]', "it is damaged"),
-        ('[{"schema": 2}, ["id"]]', "it is damaged"),
-        ('[{"schema": 2}, ["id", "key"]]', "it is damaged"),
-        ('[{"schema": 2}, [["id"], "key", "lock"]]', "it is damaged"),
-        ('[{"schema": 2}, ["id", "key", "lock", "more"]]', "it is damaged"),
-        ('[{"schema": 2}, ["id", "key", "great", "a", "b", "c"]]', "it is damaged"),
-        ('[{"schema": 2}, ["id", "key", "impossible", "a", "b"]]', "it is damaged"),
-        ('[{"schema": 2}, ["id", "key", "impossible", "a", "b", 3]]', "it is damaged"),
-        ('[{"schema": 2}, ["id", 1, "lock"]]', "it is damaged"),
+        ('[{"schema": 3}\n<<<<<<< HEAD\n]', "it is damaged"),
+        ('[{"schema": 3}, 1]', "it is damaged"),
+        ('[{"schema": 3}, []]', "it is damaged"),
+        ('[{"schema": 3}, ["id"]]', "it is damaged"),
+        ('[{"schema": 3}, ["id", "key"]]', "it is damaged"),
+        ('[{"schema": 3}, [["id"], "key", "lock"]]', "it is damaged"),
+        ('[{"schema": 3}, ["id", "key", "lock", "more"]]', "it is damaged"),
+        ('[{"schema": 3}, ["id", "key", "great", "a", "b", "c", "d"]]', "it is damaged"),
+        ('[{"schema": 3}, ["id", "key", "impossible", "a", "b", "c"]]', "it is damaged"),
+        ('[{"schema": 3}, ["id", "key", "works", "a", "b", "c", "d"]]', "it is damaged"),
+        ('[{"schema": 3}, ["id", "key", "impossible", "a", "b", "c", 3]]', "it is damaged"),
+        ('[{"schema": 3}, ["id", 1, "lock"]]', "it is damaged"),
     ],
     ids=lambda text: f"{text:.60}",
 )

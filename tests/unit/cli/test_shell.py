@@ -1,0 +1,137 @@
+"""The command shell: it opens what is here, and brings nothing in."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from fake_engine import FakeEngine
+from shown import Commands
+from small_project import GOOD, NEWER, Folder, run_one
+
+TAG = f"envmatrix/cell:{GOOD}"
+
+
+class Terminal(StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that a shell became."""
+    found: list[list[str]] = []
+    monkeypatch.setattr(os, "execvp", lambda _, command: found.append(command))
+    return found
+
+
+def test_a_shell_opens_the_image_of_a_cell_and_never_pulls(
+    project: Folder, command: Commands, fake: FakeEngine, started: list[list[str]]
+) -> None:
+    """The image is named by its id, which no registry serves, and pulling is forbidden."""
+    run_one(project, GOOD)
+    asked = len(fake.asked("POST /images/create"))
+    assert command(project, "shell", GOOD).code == 0
+    (line,) = started
+    assert line[:5] == ["docker", "run", "--rm", "--pull", "never"]
+    assert line[-1] == "bash"
+    assert line[-2].startswith("sha256:")
+    assert asked == len(fake.asked("POST /images/create"))
+
+
+def test_a_shell_is_of_this_checkout(
+    project: Folder, command: Commands, fake: FakeEngine, started: list[list[str]]
+) -> None:
+    """Where another checkout took the name of the image, the shell opens the image of this one."""
+    found = run_one(project, GOOD)
+    fake.add_image(TAG)
+    command(project, "shell", GOOD)
+    opened = fake.images.get(started[0][-2])
+    assert found.image
+    assert tuple(found.image.layers) == opened.diff_ids
+
+
+@pytest.mark.parametrize(
+    ("stdin", "stdout", "options"),
+    [
+        (Terminal(), Terminal(), ["--interactive", "--tty"]),
+        (StringIO(), Terminal(), ["--interactive"]),
+        (Terminal(), StringIO(), ["--interactive"]),
+        (None, StringIO(), []),
+    ],
+    ids=["terminal", "input from a pipe", "output to a file", "no input"],
+)
+def test_a_shell_takes_a_terminal_only_where_there_is_one(  # noqa: PLR0917
+    project: Folder,
+    started: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    stdin: StringIO | None,
+    stdout: StringIO,
+    options: list[str],
+) -> None:
+    """Docker is asked for a terminal only where both input and output are one."""
+    run_one(project, GOOD)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert project.main("shell", GOOD) == 0
+    assert started[0][5:-2] == options
+
+
+def test_a_shell_without_an_image_says_how_to_build_it(
+    project: Folder, command: Commands, started: list[list[str]]
+) -> None:
+    """A cell that was not built ends with 3 and the command that builds it, and starts nothing."""
+    shown = command(project, "shell", NEWER)
+    assert shown.is_refusal(3, f"there is no image of {NEWER}", f"`envmatrix build {NEWER}`")
+    assert started == []
+
+
+def test_a_shell_without_an_engine_says_so(offline: Folder, command: Commands) -> None:
+    """Without an engine the command ends with 3."""
+    assert command(offline, "shell", GOOD).is_refusal(3, "no Docker engine answers")
+
+
+def test_a_shell_is_the_docker_command(project: Folder, tmp_path: Path) -> None:
+    """The process of envmatrix becomes that of docker, without a terminal where there is none."""
+    run_one(project, GOOD)
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    done = Folder(project.root, {**project.environment, "PATH": path}).run("shell", GOOD)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(
+        "run --rm --pull never --interactive sha256:[0-9a-f]{64} bash\n", done.stdout
+    )
+
+
+def test_a_shell_without_the_docker_command_says_so(
+    project: Folder, command: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the docker command the error names it."""
+    run_one(project, GOOD)
+
+    def absent(*_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "execvp", absent)
+    assert command(project, "shell", GOOD).is_refusal(3, "docker command", "install the Docker CLI")
+
+
+@pytest.mark.parametrize("cell", ["--privileged", "-v/:/x", "../x", "a b", "\x1b[31m"])
+def test_no_cell_becomes_an_option(
+    project: Folder, command: Commands, started: list[list[str]], cell: str
+) -> None:
+    """What is no cell of the matrix ends with 2, and reaches no command line."""
+    code, out, err = command(project, "shell", "--", cell)
+    assert (code, out) == (2, "")
+    assert "\x1b" not in err
+    assert started == []
