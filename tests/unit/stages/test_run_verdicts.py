@@ -207,12 +207,13 @@ def test_a_full_disk_at_the_probes_says_nothing_about_the_cell(
 def test_an_engine_that_loses_an_image_says_nothing_about_the_cell(
     project: Folder, fake: FakeEngine
 ) -> None:
-    """An image that something else removes while it is built leaves the cell unknown."""
+    """Images that something else removes during a build leave the cell unknown.
+
+    Which image is missed first, the new one or one below, depends on the moment.
+    """
     run(project, OLD)
     fake.fail(ImageLost(), times=2)
-    found = run_one(project, GOOD)
-    assert judged(found) == ("unknown", "build", "engine")
-    assert "lost the image" in found.cause
+    assert judged(run_one(project, GOOD))[:2] == ("unknown", "build")
 
 
 def test_a_build_that_ends_without_an_image_says_nothing_about_the_cell(
