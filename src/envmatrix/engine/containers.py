@@ -101,7 +101,7 @@ class Containers:
         client = self.connection.client
         container = self._create(image, command, environment, limits, gpu=gpu)
         try:
-            output = _Output(_attached(client.attach_socket(container)))
+            output = _Output(*_attached(client.attach_socket(container)))
             try:
                 return _Watch(self.connection, doing, container, limits, output).run(command[0])
             finally:
@@ -339,10 +339,12 @@ class StreamLostError(Exception):
     """
 
 
-def _attached(socket: Any) -> CancellableStream[tuple[bytes | None, bytes | None]]:  # noqa: ANN401
-    """Return the output of a container as pairs of standard output and error output."""
+def _attached(
+    socket: Any,  # noqa: ANN401  (docker-py gives one of several types)
+) -> tuple[CancellableStream[tuple[bytes | None, bytes | None]], Any]:
+    """Return the output of a container as pairs of both streams, and the response behind them."""
     response: Any = getattr(socket, "_response", None)
-    return CancellableStream(_frames(socket), response)
+    return CancellableStream(_frames(socket), response), response
 
 
 def _frames(socket: object) -> Iterator[tuple[bytes | None, bytes | None]]:
@@ -391,8 +393,13 @@ class _Output:
     After `done`, `ended` is when the stream ended, and `error` what broke it off.
     """
 
-    def __init__(self, stream: CancellableStream[tuple[bytes | None, bytes | None]]) -> None:
+    def __init__(
+        self,
+        stream: CancellableStream[tuple[bytes | None, bytes | None]],
+        response: Any = None,  # noqa: ANN401  (docker-py gives one of several types)
+    ) -> None:
         self._stream = stream
+        self._response = response
         self._parts: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         self.flooded = False
         self.done = threading.Event()
@@ -421,6 +428,10 @@ class _Output:
     def close(self) -> None:
         with suppress(*FAILURES, AttributeError):
             self._stream.close()
+        # The stream closes the socket only. Python 3.13 tells on stderr what fails when it frees
+        # the response later (gh-62948), so the response is closed here.
+        with suppress(*FAILURES, AttributeError, ValueError):
+            self._response.raw.close()
 
     def text(self, name: str) -> str:
         return b"".join(self._parts[name])[:OUTPUT_LIMIT].decode("utf-8", "replace")
