@@ -82,6 +82,10 @@ def name(text: str) -> str:
     return word if word[:1].isalnum() else f"x{word}"
 
 
+class _Clean(dict[Any, Any]):
+    """A dictionary that is cleaned already: evidence is cleaned as a whole, then part by part."""
+
+
 def inert_data(data: object, depth: int, limit: int | None = None) -> Any:  # noqa: ANN401
     """Return data in which all text is inert, and where there is a limit, none is longer.
 
@@ -90,13 +94,13 @@ def inert_data(data: object, depth: int, limit: int | None = None) -> Any:  # no
     if isinstance(data, str):
         # A member of an enumeration is text of ours.
         return _cut(inert(data), limit) if type(data) is str else data
-    if not depth:
+    if not depth or (limit is None and type(data) is _Clean):
         return data
     if isinstance(data, Mapping):
-        return {
-            inert_data(key, 1, limit): inert_data(value, depth - 1, limit)
+        return _Clean(
+            (inert_data(key, 1, limit), inert_data(value, depth - 1, limit))
             for key, value in data.items()
-        }
+        )
     if isinstance(data, list | tuple):
         return [inert_data(value, depth - 1, limit) for value in data]
     return data
