@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_project import IMPORT_PROBE
 
 from envmatrix.engine.client import Engine
 from envmatrix.model.errors import EngineError
@@ -40,32 +41,6 @@ frameworks:
 profiles:
   quick: [{version: ["2.9.6", "3.1.6"], python: own}]
   good: [{version: "3.1.6", python: own}]
-"""
-
-IMPORT_PROBE = """\
-# /// probe
-# name = "jinja2-import"
-# framework = "jinja2"
-# proves = "Jinja imports and says its version."
-# required = true
-# timeout = 30
-# ///
-import json, os, platform
-import jinja2
-
-report = {"probe": "jinja2-import", "nonce": os.environ["ENVMATRIX_NONCE"]}
-lines = open("/etc/os-release").read().split("\\n")
-system = dict(line.split("=", 1) for line in lines if "=" in line)
-observed = {
-    "version": jinja2.__version__,
-    "python": ".".join(platform.python_version_tuple()[:2]),
-    "distribution": system["ID"],
-    "codename": system["VERSION_CODENAME"],
-    "glibc": platform.libc_ver()[1],
-    "accelerator": "cpu",
-    "arch": {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()],
-}
-print(json.dumps({**report, "observed": observed}))
 """
 
 
