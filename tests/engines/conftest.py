@@ -10,7 +10,8 @@ import os
 from typing import Any
 
 import pytest
-from conftest import IMPORT_PROBE, MATRIX, Folder, base_image, engine, folder, wheelhouse
+from conftest import MATRIX, Folder, base_image, engine, folder, wheelhouse
+from small_project import IMPORT_PROBE
 
 from envmatrix.engine.client import Engine
 
