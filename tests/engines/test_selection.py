@@ -11,6 +11,7 @@ from test_isolation import (
     test_each_ending_is_told_apart,
     test_the_same_attempt_succeeds_without_isolation,
 )
+from test_serving import test_an_engine_elsewhere_gets_the_same_image
 from test_verdicts import (
     test_a_version_that_does_not_import_is_broken_and_the_others_work,
     test_changing_one_probe_runs_that_probe_alone,
@@ -33,6 +34,7 @@ __all__ = [
     "test_a_probe_that_takes_too_long_is_ended",
     "test_a_pruned_run_keeps_the_evidence_and_no_image",
     "test_a_version_that_does_not_import_is_broken_and_the_others_work",
+    "test_an_engine_elsewhere_gets_the_same_image",
     "test_changing_one_probe_runs_that_probe_alone",
     "test_ctrl_c_leaves_no_name_of_a_layer",
     "test_ctrl_c_leaves_nothing_at_work",

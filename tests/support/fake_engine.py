@@ -275,6 +275,12 @@ class FakeEngine:
         return self.builds.records
 
     @property
+    def served(self) -> dict[str, bytes]:
+        """The files that were copied into containers which are there now."""
+        containers = list(self.containers.by_id.values())
+        return {name: data for one in containers for name, data in one.files.items()}
+
+    @property
     def runs(self) -> list[RunRequest]:
         """The runs of the containers that were started, oldest first."""
         return self.containers.requests
@@ -313,6 +319,7 @@ class FakeEngine:
             ("POST", "/containers/([^/]+)/attach", containers.attach),
             ("POST", "/containers/([^/]+)/start", containers.start),
             ("POST", "/containers/([^/]+)/kill", containers.kill),
+            ("PUT", "/containers/([^/]+)/archive", containers.put_archive),
             ("DELETE", "/containers/([^/]+)", containers.remove),
         ]
         return [(method, re.compile(path), handler) for method, path, handler in routes]

@@ -43,6 +43,8 @@ _RELEASES = {
 _STDOUT, _STDERR = 1, 2
 _TIME = "2026-01-02T03:04:05.000000000Z"
 _NEVER = "0001-01-01T00:00:00Z"
+_SERVICE_SECONDS = 3600.0
+"""Longer than any test. A service runs until it is removed."""
 _HEADER_NAME = re.compile(r'^# name = "([^"]*)"$', re.MULTILINE)
 
 
@@ -80,6 +82,11 @@ class RunRequest:
         """The name in the header of the probe; empty where the command runs no probe."""
         found = _HEADER_NAME.search(self.source)
         return found[1] if found else ""
+
+    @property
+    def is_service(self) -> bool:
+        """Whether the command serves files to builds: nothing else gets a standard input."""
+        return bool(self.spec.get("OpenStdin"))
 
     @property
     def nonce(self) -> str:
@@ -140,6 +147,7 @@ class FakeContainer:
     lock: threading.Lock = field(default_factory=threading.Lock)
     killed: threading.Event = field(default_factory=threading.Event)
     attached: list[_Attachment] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def running(self) -> bool:
@@ -213,6 +221,7 @@ class ContainerHost:
         self.requests: list[RunRequest] = []
         self.observed: dict[str, Observed] = {}
         self.on_run: Callable[[RunRequest], Exit] = self.pass_probe
+        self.on_service: Callable[[RunRequest], Exit] = serve
         self.has_gpu: Callable[[], bool] = lambda: False
         self.told: dict[str, Any] = {}
         """What every container tells of its state instead of the truth."""
@@ -327,6 +336,8 @@ class ContainerHost:
             container.finish(exit_.code, oom=exit_.oom)
 
     def _exit(self, request: RunRequest) -> Exit:
+        if request.is_service:
+            return self.on_service(request)
         if kill := self.faults.take(Killed, request.probe):
             return Exit(SIGKILLED, kill.output, seconds=kill.after, oom=kill.oom)
         try:
@@ -334,6 +345,14 @@ class ContainerHost:
         except Exception as error:  # noqa: BLE001  (the test's own function is at fault)
             self.errors.append(error)
             return Exit(1, stderr=traceback.format_exc())
+
+    def put_archive(self, request: Request, name: str) -> Answer:
+        """Answer `PUT /containers/{id}/archive`: the files of a tar are copied into it."""
+        container = self.get(name)
+        if self.faults.take(DiskFull, "archive"):
+            raise Refused(500, f"write /srv/envmatrix: {NO_SPACE}")
+        container.files |= request.files()
+        return Answer(200)
 
     def inspect(self, _: Request, name: str) -> Answer:
         """Answer `GET /containers/{id}/json`."""
@@ -431,6 +450,11 @@ class ContainerHost:
             self.end(container)
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def serve(_: RunRequest) -> Exit:
+    """Serve files until the container is removed."""
+    return Exit(stdout="ready\n", seconds=_SERVICE_SECONDS)
 
 
 def axes_of(labels: Mapping[str, str]) -> dict[str, str]:

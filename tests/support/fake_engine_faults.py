@@ -83,7 +83,7 @@ class ImageLost(OnRequest):
 class DiskFull(Fault):
     """The engine has no space left when it builds, creates a container, imports or pulls."""
 
-    on: Literal["build", "create", "import", "pull"]
+    on: Literal["archive", "build", "create", "import", "pull"]
 
     def applies(self, subject: str) -> bool:
         """Return whether the engine does what the disk is full for."""

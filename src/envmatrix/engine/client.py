@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,8 +14,10 @@ from envmatrix.engine.builds import Builds
 from envmatrix.engine.connection import Connection
 from envmatrix.engine.containers import Containers
 from envmatrix.engine.gpus import gpu_identity, unseen_gpu
+from envmatrix.engine.image import Image
 from envmatrix.engine.images import Images
 from envmatrix.engine.reach import reaches
+from envmatrix.engine.services import Service, service
 
 _ARCHITECTURES = {
     "x86_64": "amd64",
@@ -74,6 +76,12 @@ class Engine:
     def reaches(self, address: str) -> bool:
         """Return whether builds reach an address of this machine's loopback network."""
         return reaches(self.connection, address)
+
+    def service(
+        self, image: Image, command: Sequence[str], arguments: Iterable[Sequence[str]]
+    ) -> AbstractContextManager[tuple[Service, Sequence[str]]]:
+        """Run a command on the engine's loopback network; see `envmatrix.engine.services`."""
+        return service(self.connection, image.id, command, arguments)
 
     @property
     def is_local(self) -> bool:

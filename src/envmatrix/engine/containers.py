@@ -101,7 +101,7 @@ class Containers:
         client = self.connection.client
         container = self._create(image, command, environment, limits, gpu=gpu)
         try:
-            output = _Output(*_attached(client.attach_socket(container)))
+            output = _Output(*attached(client.attach_socket(container)))
             try:
                 return _Watch(self.connection, doing, container, limits, output).run(command[0])
             finally:
@@ -339,7 +339,7 @@ class StreamLostError(Exception):
     """
 
 
-def _attached(
+def attached(
     socket: Any,  # noqa: ANN401  (docker-py gives one of several types)
 ) -> tuple[CancellableStream[tuple[bytes | None, bytes | None]], Any]:
     """Return the output of a container as pairs of both streams, and the response behind them."""

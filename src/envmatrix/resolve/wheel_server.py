@@ -1,6 +1,7 @@
-"""The wheels of a wheelhouse as a package index on loopback, for builds on this machine.
+"""The wheels of a wheelhouse as a package index on loopback, for builds.
 
-Containers that build need neither certificates nor a network beyond the host then.
+Containers that build need neither certificates nor a network beyond the host then. An engine that
+does not reach the loopback network of this machine has one of its own, where `PROGRAM` serves.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ PORT = 8417
 INDEX = f"http://{HOST}:{PORT}/simple/"
 """The address of the index in every build. It stands in the history of an image, so it is always
 the same. `serve` says which address of loopback the name stands for."""
+PROGRAM = Path(__file__).with_suffix(".pl")
+"""The same index as a program for a container. It takes an address, `PORT`, and a folder."""
 POLL_SECONDS = 0.05
 """How soon the server notices that it shall end. Every run waits so long at its end."""
 _LOOPBACK = IPv4Network("127.0.0.0/8")
@@ -59,7 +62,7 @@ def serve(root: Path) -> Iterator[str]:
 
 def _server(root: Path) -> _Server:
     handler = functools.partial(_Index, directory=str(root))
-    for address in _addresses(root):
+    for address in addresses(root):
         try:
             return _Server((address, PORT), handler)
         except OSError as error:
@@ -71,7 +74,7 @@ def _server(root: Path) -> _Server:
     ) from failure
 
 
-def _addresses(root: Path) -> list[str]:
+def addresses(root: Path) -> list[str]:
     """Return the addresses of loopback that a folder can be served on, its own first."""
     own = int(hashlib.sha256(bytes(root.resolve())).hexdigest(), 16)
     usable = _LOOPBACK.num_addresses - 2 * _LEFT_ALONE

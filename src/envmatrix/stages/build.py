@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from envmatrix.engine.builds import STEP_LABEL, BuildError
 from envmatrix.engine.client import Engine
@@ -27,22 +26,20 @@ from envmatrix.model.text import inert
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.render.folders import Folders
 from envmatrix.render.sharing import Sharing
-from envmatrix.resolve.pip_settings import PipSettings, pip_settings
-from envmatrix.resolve.wheel_server import HOST, INDEX, serve
+from envmatrix.resolve.wheel_server import HOST, INDEX
 from envmatrix.resolve.wheelhouse import Wheelhouse
 from envmatrix.stages.build_failures import Room, judge_failure
 from envmatrix.stages.image_records import ImageRecords
 from envmatrix.stages.options import Options
 from envmatrix.stages.progress import Progress
 from envmatrix.stages.recipes import Built, Recipe, Step, recipe_key
+from envmatrix.stages.serving import Serving, serving
 from envmatrix.stages.systems import Systems
 from envmatrix.store.files import make_folder, using
 from envmatrix.store.layout import Layout
 from envmatrix.store.packages import SystemPackages
 from envmatrix.store.records import Records
 from envmatrix.store.resolutions import Resolutions
-
-_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class Building:
 
     @contextmanager
     def open(self, options: Options, progress: Progress) -> Iterator[Builder]:
-        """Connect to the engine, and serve the wheelhouse to an engine that reaches it.
+        """Connect to the engine, and serve the wheelhouse to its builds.
 
         Raises:
             EngineError: no engine answers.
@@ -67,14 +64,7 @@ class Building:
         with ExitStack() as stack:
             engine = stack.enter_context(Engine.connect(progress.tell))
             wheelhouse = Wheelhouse(self.layout.wheelhouse, progress.tell, engine.cancelled)
-            served = None
-            if engine.reaches(_LOOPBACK):
-                served = stack.enter_context(serve(wheelhouse.root))
-            else:
-                progress.tell(
-                    "the engine does not reach the loopback network of this machine: builds take "
-                    "wheels from the index of your pip settings"
-                )
+            server = stack.enter_context(serving(engine, wheelhouse))
             images = ImageRecords(self.records, engine)
             systems = Systems(
                 self.matrix,
@@ -86,7 +76,7 @@ class Building:
                 progress.tell,
             )
             builder = Builder(
-                self, engine, wheelhouse, served, images, systems, progress.tell, options.fresh
+                self, engine, wheelhouse, server, images, systems, progress.tell, options.fresh
             )
             stack.callback(builder.drop_layers)
             yield builder
@@ -96,15 +86,14 @@ class Building:
 class Builder:
     """Builds with one engine and one wheelhouse.
 
-    `served` is the address at which the engine finds the wheelhouse; None where it reaches none. A
-    `fresh` builder takes no base, layer or cell of an earlier run. `tell` gets what a user should
-    know.
+    `server` serves the wheelhouse. A `fresh` builder takes no base, layer or cell of an earlier
+    run. `tell` gets what a user should know.
     """
 
     building: Building
     engine: Engine
     wheelhouse: Wheelhouse
-    served: str | None
+    server: Serving
     images: ImageRecords
     systems: Systems
     tell: Callable[[str], None]
@@ -251,11 +240,10 @@ class Builder:
         self, recipe: Recipe, log: Path, *, tag: str | None, fresh: bool
     ) -> Image | Judgement:
         """Build an image, and judge a build that fails."""
-        if self.served:
-            if recipe.step is Step.BASE:
-                self._fetch_base(recipe.cell, recipe.lock)
-            # A check reads every byte of the wheels, so it waits until a build needs them.
-            self.wheelhouse.check(recipe.lock)
+        if recipe.step is Step.BASE:
+            self._fetch_base(recipe.cell, recipe.lock)
+        # A check reads every byte of the wheels, so it waits until a build needs them.
+        self.wheelhouse.check(recipe.lock)
         room = Room(self.engine.root)
         try:
             return self._run_build(recipe, log, room, tag=tag, fresh=fresh)
@@ -274,14 +262,16 @@ class Builder:
         # moment. So a build knows the image below it by a name that no other build has.
         self.engine.images.tag(below, recipe.below_tag)
         name = f"{REPOSITORY}/below:{uuid.uuid4().hex}"
+        index = _PIP_INDEX if recipe.step is Step.BASE else _UV_INDEX
         self.engine.images.tag(below, name)
         try:
+            address = self.server.bring(self.wheelhouse, recipe.lock, below)
             with _logging(log, room.look) as write:
                 image = self.engine.builds.build(
                     recipe.files,
                     tag=tag,
-                    arguments={recipe.argument: name, **self._index(recipe)},
-                    hosts={HOST: self.served} if self.served else {},
+                    arguments={recipe.argument: name, **index},
+                    hosts={HOST: address},
                     log=write,
                     labels={STEP_LABEL: recipe.step},
                     fresh=fresh,
@@ -298,8 +288,6 @@ class Builder:
 
     def _damaged(self, recipe: Recipe) -> Judgement | None:
         """Read the wheels of a build that failed again; return the judgement if one is damaged."""
-        if not self.served:
-            return None
         # A wheelhouse reads each wheel once, so a new one is needed. It is kept: what was damaged
         # after its check has to be fetched again for other cells, too.
         self.wheelhouse = Wheelhouse(self.wheelhouse.root, self.tell, self.engine.cancelled)
@@ -323,9 +311,7 @@ class Builder:
         Raises:
             NetworkError: a wheel cannot be had.
         """
-        if self.served is None or self.systems.of_another_architecture(cell):
-            return 0
-        if self.is_built(cell, lock):
+        if self.systems.of_another_architecture(cell) or self.is_built(cell, lock):
             return 0
         return self.wheelhouse.fetch(
             lock,
@@ -339,59 +325,12 @@ class Builder:
         os = self.building.matrix.axes.os[cell.os]
         self.wheelhouse.fetch(lock, python=os.python, glibc=os.glibc, arch=cell.arch, index=None)
 
-    def _index(self, recipe: Recipe) -> Mapping[str, str]:
-        """Return the build arguments that say where pip or uv find wheels.
 
-        An engine that reaches the wheelhouse uses it, any other engine the user's own indexes. The
-        arguments are the same in every run, since they stand in the history of the image.
-        """
-        if self.served and recipe.step is Step.BASE:
-            return {"PIP_INDEX_URL": INDEX, "PIP_TRUSTED_HOST": HOST}
-        if self.served:
-            return {"UV_DEFAULT_INDEX": INDEX, "UV_INDEX": ""}
-        settings = pip_settings()
-        refuse_what_cannot_travel(settings)
-        url, extra = settings.index_url, settings.extra_index_urls
-        if recipe.step is Step.BASE:
-            trusted = " ".join(settings.trusted_hosts)
-            found = {"PIP_INDEX_URL": url, "PIP_TRUSTED_HOST": trusted}
-        else:
-            indexes = [*extra, *([recipe.cell.index] if recipe.cell.index else [])]
-            found = {"UV_DEFAULT_INDEX": url, "UV_INDEX": " ".join(indexes) if extra else ""}
-        return {name: value for name, value in found.items() if value}
+_PIP_INDEX = {"PIP_INDEX_URL": INDEX, "PIP_TRUSTED_HOST": HOST}
+_UV_INDEX = {"UV_DEFAULT_INDEX": INDEX, "UV_INDEX": ""}
+"""The build arguments that say where pip (in a base) and uv (above it) find wheels.
 
-
-def refuse_what_cannot_travel(settings: PipSettings) -> None:
-    """Refuse pip settings that a build on an engine elsewhere cannot have.
-
-    Raises:
-        EngineError: the settings hold credentials, or folders of this machine.
-    """
-    where = "the pip settings (`python -m pip config list`)"
-    if any(_may_hold_credentials(url) for url in (settings.index_url, *settings.extra_index_urls)):
-        raise EngineError(
-            "an index of your pip settings has a user name, a password or a token in its address. "
-            "The engine does not reach the wheelhouse of this machine, and a build there would "
-            "write the address into the history of the image",
-            where=where,
-            next_step="use an engine that reaches this machine, or an index that needs no login",
-            kind="credentials",
-        )
-    if settings.find_links or settings.no_index:
-        raise EngineError(
-            "your pip settings take wheels from find-links. The engine does not reach the "
-            "wheelhouse of this machine, and its builds know only indexes",
-            where=where,
-            next_step="use an engine that reaches this machine, or serve the wheels as an index "
-            "and set it (`python -m pip config set global.index-url URL`)",
-            kind="blocked",
-        )
-
-
-def _may_hold_credentials(url: str) -> bool:
-    """Return whether an address holds a user, a password or a token, or a query that may."""
-    parts = urlsplit(url)
-    return "@" in parts.netloc or bool(parts.query)
+They stand in the history of images, so they are the same in every run and on every engine."""
 
 
 @contextmanager

@@ -34,9 +34,7 @@ def check_disk(builder: Builder, ahead: Sequence[Locked], options: Options) -> N
 
 
 def _missing(builder: Builder, ahead: Sequence[Locked]) -> int:
-    """Return the bytes of the wheels that have to be downloaded; an engine elsewhere needs none."""
-    if builder.served is None:
-        return 0
+    """Return the bytes of the wheels that have to be downloaded."""
     missing = {w.sha256: w.size for one in ahead for w in builder.wheelhouse.missing(one.lock)}
     return sum(missing.values())
 

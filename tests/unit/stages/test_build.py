@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from unittest.mock import ANY
 
 import pytest
 from fake_engine import Facts, FakeEngine, FakeImage, StepFails
-from small_project import BASE, GOOD, NOWHERE, OLD, Folder, Told, environment, inside
+from small_project import BASE, GOOD, OLD, Folder, Told
 
 from envmatrix.engine.image import Image
 from envmatrix.model.errors import EngineError
@@ -286,82 +285,30 @@ def test_an_image_that_fails_has_no_twin(opened: Opened, good: Locked, fake: Fak
 def test_a_local_engine_finds_wheels_in_the_wheelhouse(
     opened: Opened, good: Locked, fake: FakeEngine
 ) -> None:
-    """Builds on this machine get the address of the wheelhouse, the same in every run."""
+    """Builds on this machine get the address of this machine's server."""
     with opened() as builder:
         build(builder, good)
-        served = builder.served
     base, cell = fake.build_records
-    assert served is not None
-    assert ((f"{HOST}:{served}",),) * 2 == (base.hosts, cell.hosts)
+    assert base.hosts == cell.hosts
+    assert base.hosts[0].startswith(f"{HOST}:127.")
     assert {"PIP_INDEX_URL": INDEX, "PIP_TRUSTED_HOST": HOST}.items() <= base.arguments.items()
     assert {"UV_DEFAULT_INDEX": INDEX, "UV_INDEX": ""}.items() <= cell.arguments.items()
+    assert fake.runs == []
 
 
-@pytest.fixture
-def elsewhere(fake: FakeEngine) -> FakeEngine:
-    """An engine that does not share the loopback network of this machine."""
-    fake.facts = Facts(operating_system="Docker Desktop", reaches=False)
-    return fake
-
-
-def test_an_engine_elsewhere_gets_the_index_of_the_user(
-    opened: Opened, good: Locked, elsewhere: FakeEngine
-) -> None:
-    """A build that cannot reach the wheelhouse takes the index of the pip settings."""
-    with opened() as builder:
-        assert builder.served is None
-        assert builder.fetch(good.cell, good.lock) == 0
-        build(builder, good)
-    base, cell = elsewhere.build_records
-    assert (base.hosts, cell.hosts) == ((), ())
-    assert base.arguments == {"OS_IMAGE": ANY, "PIP_INDEX_URL": NOWHERE}
-    assert cell.arguments == {"BASE": ANY, "UV_DEFAULT_INDEX": NOWHERE}
-
-
-def test_an_engine_elsewhere_gets_every_index_of_the_user(
-    opened: Opened, good: Locked, elsewhere: FakeEngine, project: Folder
-) -> None:
-    """The installer gets the extra indexes, too, and pip the hosts that the user trusts."""
-    more = {"PIP_EXTRA_INDEX_URL": "http://a/simple http://b/simple", "PIP_TRUSTED_HOST": "a b"}
-    with inside({**project.environment, **more}), opened() as builder:
-        build(builder, good)
-    base, cell = elsewhere.build_records
-    assert base.arguments["PIP_TRUSTED_HOST"] == "a b"
-    assert cell.arguments["UV_INDEX"] == "http://a/simple http://b/simple"
-
-
-@pytest.mark.parametrize("name", ["PIP_FIND_LINKS", "PIP_NO_INDEX"])
-def test_find_links_do_not_reach_an_engine_elsewhere(
-    opened: Opened, good: Locked, elsewhere: FakeEngine, project: Folder, name: str
-) -> None:
-    """A setting that a build elsewhere cannot have is refused with a sentence, before any build."""
-    with (
-        inside({**project.environment, name: "1"}),
-        opened() as builder,
-        pytest.raises(EngineError, match="take wheels from find-links") as caught,
-    ):
-        builder.base(good.cell)
-    assert (caught.value.kind, elsewhere.build_records) == ("blocked", [])
-
-
-def test_an_engine_here_whose_network_is_its_own_counts_as_elsewhere(
+def test_builds_are_asked_the_same_wherever_the_engine_is(
     opened: Opened, good: Locked, fake: FakeEngine
 ) -> None:
-    """A rootless engine has a socket here, and does not reach our loopback network: it is tried."""
-    fake.facts = Facts(reaches=False)
+    """An image has the same history on every engine: neither an index nor a password is in it."""
     with opened() as builder:
-        assert builder.served is None
         build(builder, good)
-    assert fake.build_records[1].arguments["UV_DEFAULT_INDEX"] == NOWHERE
-
-
-def test_an_engine_that_is_reached_over_tcp_may_share_the_loopback_network(
-    opened: Opened, fake: FakeEngine
-) -> None:
-    """The name of the system does not decide: the engine fetched our page."""
-    fake.facts = Facts(operating_system="Docker Desktop")
-    with opened() as builder:
-        assert builder.served is not None
+    fake.facts = Facts(reaches=False)
+    with opened(fresh=True) as builder:
+        build(builder, good)
+    base, cell, base_elsewhere, cell_elsewhere = fake.build_records
+    for here, elsewhere in ((base, base_elsewhere), (cell, cell_elsewhere)):
+        assert set(here.arguments) == set(elsewhere.arguments)
+        assert here.hosts == elsewhere.hosts
 
 
 def test_an_engine_of_another_architecture_builds_and_pulls_nothing(
@@ -378,52 +325,6 @@ def test_an_engine_of_another_architecture_builds_and_pulls_nothing(
     assert "arch=arm64" in found.remedy
     assert fake.asked("POST /images/create") == []
     assert fake.build_records == []
-
-
-def test_an_engine_elsewhere_needs_no_wheels_here(
-    opened: Opened, good: Locked, elsewhere: FakeEngine, project: Folder
-) -> None:
-    """A build that takes the index itself does not look at the wheelhouse."""
-    for wheel in (project.root / ".envmatrix/wheelhouse/wheels").glob("*/*.whl"):
-        wheel.unlink()
-    with opened() as builder:
-        assert not build(builder, good).reused
-
-
-def test_an_engine_elsewhere_gets_no_index_where_the_user_set_none(
-    opened: Opened, good: Locked, elsewhere: FakeEngine, project: Folder
-) -> None:
-    """Without an index in the pip settings the tools in the image use their own."""
-    settings = {
-        name: value for name, value in project.environment.items() if name != "PIP_INDEX_URL"
-    }
-    with inside(settings), opened() as builder:
-        build(builder, good)
-    assert elsewhere.build_records[0].arguments == {"OS_IMAGE": ANY}
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://me:secret@index.example/simple/",
-        "https://secret@index.example/simple/",
-        "https://me:@index.example/simple/",
-        "https://index.example/simple/?token=secret",
-    ],
-)
-@pytest.mark.parametrize("name", ["PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"])
-def test_a_credential_is_never_written_into_an_image(
-    opened: Opened, good: Locked, elsewhere: FakeEngine, name: str, url: str
-) -> None:
-    """An address with a user, a password or a token in it is refused for an engine elsewhere."""
-    with (
-        inside({**environment(elsewhere.url), name: url}),
-        opened() as builder,
-        pytest.raises(EngineError, match="a password or a token in its address") as caught,
-    ):
-        builder.base(good.cell)
-    assert "secret" not in str(caught.value)
-    assert (caught.value.kind, elsewhere.build_records) == ("credentials", [])
 
 
 def test_wheels_are_fetched_only_for_what_is_not_built(

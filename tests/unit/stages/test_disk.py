@@ -129,13 +129,13 @@ def test_wheels_that_are_here_need_no_disk(
     assert "about 3.9 GB" in refusal(builder, [one]).what
 
 
-def test_an_engine_elsewhere_needs_no_disk_here(
-    project: Folder, fake: FakeEngine, free: SimpleNamespace
+def test_the_images_of_an_engine_elsewhere_need_no_disk_here(
+    builder: Builder, project: Folder, fake: FakeEngine, free: SimpleNamespace
 ) -> None:
-    """Neither the images nor the wheels of an engine elsewhere lie on a disk of this machine."""
+    """Only its wheels lie on a disk of this machine, before they are copied to the engine."""
     fake.facts = Facts(operating_system="Docker Desktop", reaches=False, root=str(project.root))
     with project.workspace().runner.building.open(Options(), Told()) as elsewhere:
-        check_disk(elsewhere, ahead(project, good=1), Options(1))
+        assert "about 1.0 GB" in refusal(elsewhere, ahead(project, good=1)).what
 
 
 def test_a_run_that_does_not_fit_builds_nothing(
