@@ -23,7 +23,7 @@ from packaging.version import InvalidVersion, Version
 from envmatrix.model.errors import ToolError
 from envmatrix.model.locks import Problem, Resolution
 from envmatrix.model.verdicts import Judgement, Verdict
-from envmatrix.resolve.indexes import Indexes, Trouble
+from envmatrix.resolve.indexes import Indexes, Place, Trouble
 from envmatrix.resolve.pages import File
 from envmatrix.resolve.pip_settings import PipSettings, pip_settings, shown
 from envmatrix.resolve.programs import StoppedError
@@ -92,6 +92,7 @@ class Resolver:
     tell: Callable[[str], None] = _say_nothing
     of_the_base: frozenset[str] = frozenset()
     stopped: Event = field(default_factory=Event)
+    _passed_over: set[Place] = field(default_factory=set, init=False)
 
     @cached_property
     def indexes(self) -> Indexes:
@@ -158,6 +159,8 @@ class Resolver:
                 last[problem.python] = answer
                 if reach := _reach(answer, problem):
                     settled[reach] = resolution
+            if resolution.lock:
+                self._tell_what_is_passed_over(problem)
             if resolution.lasting:
                 keep(self.records, problem, resolution)
             found[problem.key] = resolution
@@ -218,6 +221,18 @@ class Resolver:
             return answer
         cause = f"uv and {self.indexes.named(index)} contradict each other"
         return replace(answer, resolution=Resolution(None, blocked(cause)))
+
+    def _tell_what_is_passed_over(self, problem: Problem) -> None:
+        """Tell which of the user's further indexes refuses: uv locks without it, and says nothing.
+
+        A lock that was found so may hold another release than one that the index would serve.
+        """
+        for place in self.indexes.own[1:]:
+            for name in sorted(problem.roots):
+                answer = self.indexes.ask(place, name)
+                if isinstance(answer, Trouble) and place not in self._passed_over:
+                    self._passed_over.add(place)
+                    self.tell(f"locks are made without an index of yours: {answer.cause}")
 
     def _tell_of_retry(self, problem: Problem, trouble: Trouble | None) -> None:
         why = trouble.cause if trouble else "uv could not finish"

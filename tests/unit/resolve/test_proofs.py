@@ -360,3 +360,25 @@ def test_a_folder_that_is_a_tree_of_pages_confirms(trial: Trial, tmp_path: Path)
     judgement = trial.ask("local==1.0", settings=settings).judgement
     assert judgement is not None
     assert judgement.verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("fault", [Status(401), Status(403), Portal()], ids=str)
+def test_a_lock_that_was_made_without_an_index_is_told(trial: Trial, fault: Fault) -> None:
+    """Uv passes over a further index that refuses. The user hears of it once, with its address."""
+    trial.bare.fail(fault)
+    settings = PipSettings(trial.full.url, extra_index_urls=(trial.bare.url,), timeout=2, retries=0)
+    found = trial.ask("jinja2==3.1.6", settings=settings)
+    if found.lock:
+        (told,) = trial.told
+        assert told.startswith("locks are made without an index of yours: ")
+        assert trial.bare.url.partition("/simple")[0] in told
+    else:
+        assert found.judgement is not None
+        assert found.judgement.verdict is Verdict.UNKNOWN
+
+
+def test_a_lock_of_all_indexes_tells_nothing(trial: Trial) -> None:
+    """An index that answers, also that it has none, gives no reason to speak."""
+    settings = PipSettings(trial.full.url, extra_index_urls=(trial.bare.url,), timeout=2, retries=0)
+    assert trial.ask("jinja2==3.1.6", settings=settings).lock
+    assert trial.told == []
