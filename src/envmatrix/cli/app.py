@@ -12,7 +12,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 from envmatrix import __version__
-from envmatrix.cli import diagnosing, locking, planning, reporting, running
+from envmatrix.cli import diagnosing, locking, planning, reporting, running, shell
 from envmatrix.cli.printing import say, say_error
 from envmatrix.cli.workspace import Workspace
 from envmatrix.model.errors import EnvmatrixError, SurroundingsError
@@ -60,7 +60,7 @@ for command in (
     planning.explain,
     diagnosing.diagnose,
     planning.probes,
-    running.shell,
+    shell.shell,
     reporting.schema,
 ):
     app.command()(_read_or_not(command))

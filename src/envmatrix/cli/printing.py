@@ -23,7 +23,7 @@ from envmatrix.model.evidence import Evidence
 from envmatrix.model.text import json_line, line
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.report.document import summary
-from envmatrix.report.table import HEADINGS, MARKS, row
+from envmatrix.report.table import HEADINGS, MARKS, WHY_SHARED_MEMORY, commands, row
 
 if TYPE_CHECKING:
     from envmatrix.probes.headers import Probe
@@ -126,6 +126,15 @@ def print_table(cells: Sequence[Evidence]) -> None:
     say(summary([cell.verdict for cell in cells]))
 
 
+def print_commands(cells: Sequence[Evidence]) -> None:
+    """Print the command that starts each image that can be used."""
+    found = commands(cells)
+    if len(found) == 1:
+        say(f"start it: {next(iter(found.values()))}")
+    elif found:
+        say("start one:", *(f"  {command}" for command in found.values()))
+
+
 def print_failures(cells: Iterable[Evidence]) -> None:
     """Print the cause and the remedy of each broken cell, with the end of its output."""
     for cell in cells:
@@ -204,6 +213,8 @@ def print_story(cell: Cell, found: Evidence, drift: str) -> None:
         note = f": {probe.cause}" if probe.cause else ""
         say(f"  probe    {probe.probe}: {probe.outcome}{note} ({probe.seconds:.1f} s)")
     if found.image:
+        if command := commands([found]).get(found.id):
+            say(f"  start:   {command}", f"           {WHY_SHARED_MEMORY}")
         size, layers = found.image.size / 1e9, len(found.layers)
         say(f"  built:   {found.generated_at.date()}, {size:.1f} GB, {layers} layers")
         day = found.reproducibility.verified_at

@@ -1,16 +1,16 @@
-"""Commands that use the engine: build, probe, run, verify, shell."""
+"""Commands that use the engine: build, probe, run, verify."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from envmatrix.cli.arguments import AsJson, BaseOrigin, Fresh, Jobs, Profile, Select, Strict
 from envmatrix.cli.printing import (
+    print_commands,
     print_failures,
     print_json,
     print_table,
@@ -19,13 +19,11 @@ from envmatrix.cli.printing import (
 )
 from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.cells import Cell
-from envmatrix.model.errors import InputError, SurroundingsError, ToolError
+from envmatrix.model.errors import InputError, SurroundingsError
 from envmatrix.model.evidence import Evidence, Reproducible
-from envmatrix.model.image_names import cell_tag
 from envmatrix.model.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from envmatrix.engine.client import Engine
     from envmatrix.stages.options import Options
     from envmatrix.stages.run import Run
 
@@ -48,6 +46,7 @@ def build(
         _print_report(done.cells)
     else:
         print_table(done.cells)
+        print_commands(done.cells)
         say(done.said)
     if any(cell.verdict is Verdict.BROKEN for cell in done.cells):
         raise typer.Exit(1)
@@ -160,53 +159,6 @@ def verify(
         raise typer.Exit(3)
 
 
-def shell(context: typer.Context, cell: str) -> None:
-    """Open a shell in the image of a cell. Nothing is built, and nothing is pulled."""
-    from envmatrix.engine.client import Engine
-
-    workspace = workspace_of(context)
-    one = workspace.only(cell)
-    with Engine.connect() as engine:
-        image = _image_of(workspace, engine, one)
-    # The id is no name that a registry could serve, and no text of the matrix.
-    terminal = ["--tty"] if _is_terminal(sys.stdin) and _is_terminal(sys.stdout) else []
-    keys = ["--interactive"] if sys.stdin else []
-    command = ["docker", "run", "--rm", "--pull", "never", *keys, *terminal, image, "bash"]
-    try:
-        os.execvp("docker", command)  # noqa: S606
-    except OSError as error:
-        raise ToolError(
-            "the docker command is not installed, or cannot be started",
-            where="docker run",
-            next_step="install the Docker CLI",
-        ) from error
-
-
-def _image_of(workspace: Workspace, engine: Engine, cell: Cell) -> str:
-    """Return the id of the image that this checkout made of a cell, or else of that of its name.
-
-    Raises:
-        SurroundingsError: there is none.
-    """
-    from envmatrix.model.digests import digest
-    from envmatrix.stages.image_records import NameRecord
-
-    tag = cell_tag(cell)
-    record = workspace.records.get("name", digest(tag), NameRecord)
-    ours = engine.images.find(record.id) if record else None
-    if found := ours or engine.images.find(tag):
-        return found.id
-    raise SurroundingsError(
-        f"there is no image of {cell.id} here",
-        where=tag,
-        next_step=f"build it with `envmatrix build {cell.id}`",
-    )
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and not stream.closed and stream.isatty()
-
-
 # --- what these commands share ---------------------------------------------------------------
 
 
@@ -243,6 +195,8 @@ def _finish(workspace: Workspace, done: Run, *, strict: bool, as_json: bool) -> 
     else:
         print_table(done.cells)
         print_failures(done.cells)
+        if not done.pruned:
+            print_commands(done.cells)
         say(done.said)
         say(f"evidence: {workspace.layout.short(where)}/ (report.json, table.md, cells/)")
     raise typer.Exit(exit_code(done.cells, strict=strict))

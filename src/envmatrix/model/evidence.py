@@ -284,6 +284,13 @@ class BaseImage(Part):
     ] = None
 
 
+# People copy it from the evidence of others, so nothing else may stand there.
+_RUN_COMMAND = (
+    r"^(docker run --rm -it --pull never( --gpus all)? --shm-size \d+g "
+    r"envmatrix/cell:[A-Za-z0-9][A-Za-z0-9_.-]*)?$"
+)
+
+
 class CellImage(Part):
     """The image that was built for a cell, and that its probes ran in."""
 
@@ -301,6 +308,13 @@ class CellImage(Part):
         ),
     ] = ()
     size: Annotated[int, Field(ge=0, le=LARGEST, description="Bytes, as the engine counts them.")]
+    run: Annotated[
+        str,
+        Field(
+            pattern=_RUN_COMMAND,
+            description="A command that starts it where it was built; empty: not told.",
+        ),
+    ] = ""
 
     @model_validator(mode="after")
     def _one_for_each_layer(self) -> Self:

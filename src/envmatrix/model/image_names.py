@@ -32,3 +32,17 @@ def layer_tag(name: str) -> str:
 def cell_tag(cell: Cell) -> str:
     """Return the local name of the image of a cell. A tag cannot hold the plus of a stack."""
     return f"{REPOSITORY}/cell:{cell.id.replace(STACKED, '_')}"
+
+
+SHARED_MEMORY = "1g"
+"""The size of /dev/shm in the commands that we tell. Docker gives 64 MB, and worker processes pass
+whole batches through it: a DataLoader of PyTorch with workers then ends with a bus error."""
+
+
+def run_command(tag: str, *, gpus: bool) -> str:
+    """Return a command that starts a local image, with all GPUs if `gpus` is set.
+
+    It never pulls: a registry may serve another image under the same name.
+    """
+    devices = " --gpus all" if gpus else ""
+    return f"docker run --rm -it --pull never{devices} --shm-size {SHARED_MEMORY} {tag}"

@@ -34,6 +34,9 @@ HEADINGS = (
     "rebuilt",
     "why",
 )
+WHY_SHARED_MEMORY = (
+    "`--shm-size`: the workers of a data loader share memory, of which Docker gives 64 MB."
+)
 FIELD_LIMIT = 600
 """The characters of a field of the Markdown table."""
 _MARKUP = re.compile(r"[\\|<>`*_\[\]&~$#]")
@@ -124,11 +127,29 @@ def page(cells: Sequence[Evidence], on_hosts: Sequence[Evidence] = ()) -> str:
         "`works`: every required probe passed in the built image. A GPU that was not there "
         "is `not run`. "
         "Rebuilt: `envmatrix verify` built the image from nothing again and compared each layer.\n"
+        + _start(cells)
         + (
             f"\n## On hosts, without a container\n\n{markdown(on_hosts, 'host')}"
             if on_hosts
             else ""
         )
+    )
+
+
+def commands(cells: Sequence[Evidence]) -> dict[str, str]:
+    """Return the command that starts the image of each cell that can be used, by the cell's id."""
+    usable = (cell for cell in cells if cell.verdict in (Verdict.WORKS, Verdict.PARTIAL))
+    return {cell.id: cell.image.run for cell in usable if cell.image and cell.image.run}
+
+
+def _start(cells: Sequence[Evidence]) -> str:
+    """Return the part of table.md that tells how to start an image."""
+    lines = [f"- {escaped(name)}: `{command}`\n" for name, command in commands(cells).items()]
+    if not lines:
+        return ""
+    return (
+        "\n## Start an image\n\n`envmatrix build CELL` makes the image of a cell on your machine. "
+        f"{WHY_SHARED_MEMORY} Then:\n\n" + "".join(lines)
     )
 
 

@@ -26,7 +26,7 @@ from envmatrix.model.evidence import (
     import_observations,
 )
 from envmatrix.model.gpus import generations
-from envmatrix.model.image_names import cell_tag
+from envmatrix.model.image_names import cell_tag, run_command
 from envmatrix.model.locks import Lock
 from envmatrix.model.matrix import Matrix
 from envmatrix.model.text import name
@@ -99,11 +99,13 @@ class EvidenceMaker:
         )
 
     def _image(self, cell: Cell, image: Image) -> CellImage:
+        cuda = self.matrix.axes.accelerator[cell.accelerator].cuda
         return CellImage(
             name=cell_tag(cell),
             layers=image.layers,
             contents=Contents(self.records).of(image.layers),
             size=image.size,
+            run=run_command(cell_tag(cell), gpus=cuda is not None),
         )
 
     def _serves(self, cell: Cell, observed: Observed) -> Serves | None:

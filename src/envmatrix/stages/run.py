@@ -26,12 +26,16 @@ from envmatrix.store.knowledge import Knowledge
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The result of a run: the evidence of each cell, and how much had to be done for it."""
+    """The result of a run: the evidence of each cell, and how much had to be done for it.
+
+    A `pruned` run has removed the images that it built.
+    """
 
     cells: Sequence[Evidence]
     built: int = 0
     probed: int = 0
     failed: int = 0
+    pruned: bool = False
 
     @property
     def said(self) -> str:
@@ -76,7 +80,7 @@ class Runner:
             # Results of probes are worth more than the news that the image was built.
             if options.probing or not self.knowledge.current(cell):
                 self.book.keep(evidence[cell.id])
-        return replace(found, cells=[evidence[cell.id] for cell in cells])
+        return replace(found, cells=[evidence[cell.id] for cell in cells], pruned=options.prune)
 
     def _current(self, cells: Iterable[Locked]) -> dict[str, Evidence]:
         """Return the evidence of cells that were run and whose inputs are the same, by cell id."""

@@ -18,14 +18,36 @@ from small_project import (
     Folder,
 )
 
+from envmatrix.model.image_names import run_command
+
 # --- build, probe, run -----------------------------------------------------------------------
+
+
+def test_the_command_of_a_single_image_stands_in_one_line(
+    project: Folder, command: Commands
+) -> None:
+    """The story of a cell tells it, too, and why it sets the size of /dev/shm."""
+    told = run_command(f"envmatrix/cell:{GOOD}", gpus=False)
+    assert f"start it: {told}\n" in command(project, "run", GOOD).out
+    shown = command(project, "explain", GOOD).out
+    assert f"  start:   {told}\n" in shown
+    assert "--shm-size" in shown
+    assert command(project, "run", GOOD, "--json").document()["cells"][0]["image"]["run"] == told
+
+
+def test_a_pruned_run_tells_no_command(project: Folder, command: Commands) -> None:
+    """The image is gone."""
+    assert "docker run" not in command(project, "run", GOOD, "--prune").out
 
 
 def test_run(project: Folder, command: Commands, fake: FakeEngine) -> None:
     """A run prints the table, what was done and where the evidence is; progress goes to stderr."""
     code, out, err = command(project, "run", "--jobs", "1")
     assert code == 0
-    assert "2 cells: 2 works\n3 images built, 4 probes run\n" in out
+    commands = "".join(
+        f"  {run_command(f'envmatrix/cell:{name}', gpus=False)}\n" for name in (OLD, GOOD)
+    )
+    assert f"2 cells: 2 works\nstart one:\n{commands}3 images built, 4 probes run\n" in out
     assert out.endswith("evidence: .envmatrix/report/ (report.json, table.md, cells/)\n")
     assert f"build 2/2  {GOOD}: " in err
     assert (project.root / ".envmatrix/report/table.md").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import sys
@@ -9,9 +10,9 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from fake_engine import FakeEngine
+from fake_engine import Facts, FakeEngine
 from shown import Commands
-from small_project import GOOD, NEWER, Folder, run_one
+from small_project import CUDA, GOOD, NEWER, Folder, run_one
 
 TAG = f"envmatrix/cell:{GOOD}"
 
@@ -81,7 +82,61 @@ def test_a_shell_takes_a_terminal_only_where_there_is_one(  # noqa: PLR0917
     monkeypatch.setattr(sys, "stdin", stdin)
     monkeypatch.setattr(sys, "stdout", stdout)
     assert project.main("shell", GOOD) == 0
-    assert started[0][5:-2] == options
+    assert started[0][5:-4] == options
+
+
+def test_a_shell_runs_a_command_instead(
+    project: Folder, command: Commands, started: list[list[str]]
+) -> None:
+    """Everything after the cell is the command, with its options after a double dash."""
+    run_one(project, GOOD)
+    assert command(project, "shell", GOOD, "--", "python", "-c", "print(1)").code == 0
+    assert started[0][-3:] == ["python", "-c", "print(1)"]
+
+
+def test_a_shell_gives_the_gpus_of_the_engine_to_a_cell_that_uses_them(
+    project: Folder, fake: FakeEngine, command: Commands, started: list[list[str]]
+) -> None:
+    """A cell for CUDA gets them where there are any, and no other cell does."""
+    for name in (GOOD, CUDA):
+        fake.add_image(f"envmatrix/cell:{name}")
+    shown = [command(project, "shell", name) for name in (GOOD, CUDA)]
+    fake.facts = Facts(nvidia=True)
+    shown += [command(project, "shell", name) for name in (GOOD, CUDA)]
+    assert [one.code for one in shown] == [0] * 4
+    assert ["--gpus" in line for line in started] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("name", ["plain", 'a,b "c":d'])
+def test_a_shell_mounts_the_current_folder_on_request(
+    project: Folder,
+    command: Commands,
+    started: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """Whatever its name is, the folder is mounted as it is, and belongs to the caller."""
+    run_one(project, GOOD)
+    folder = project.root / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert command(project, "--matrix", "../matrix.yaml", "shell", GOOD, "--mount").code == 0
+    (line,) = started
+    value = next(csv.reader([line[line.index("--mount") + 1]]))
+    assert value == ["type=bind", f"source={folder}", "target=/workspace"]
+    assert line[line.index("--workdir") + 1] == "/workspace"
+    assert line[line.index("--user") + 1] == f"{os.getuid()}:{os.getgid()}"
+
+
+def test_no_folder_of_this_machine_is_mounted_elsewhere(
+    project: Folder, fake: FakeEngine, command: Commands, started: list[list[str]]
+) -> None:
+    """An engine on another machine does not have the folder: the command says so."""
+    run_one(project, GOOD)
+    fake.facts = Facts(operating_system="Docker Desktop")
+    shown = command(project, "shell", GOOD, "--mount")
+    assert shown.is_refusal(2, "another machine", "leave --mount out")
+    assert started == []
 
 
 def test_a_shell_without_an_image_says_how_to_build_it(
@@ -109,7 +164,8 @@ def test_a_shell_is_the_docker_command(project: Folder, tmp_path: Path) -> None:
     done = Folder(project.root, {**project.environment, "PATH": path}).run("shell", GOOD)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(
-        "run --rm --pull never --interactive sha256:[0-9a-f]{64} bash\n", done.stdout
+        "run --rm --pull never --interactive --shm-size 1g sha256:[0-9a-f]{64} bash\n",
+        done.stdout,
     )
 
 

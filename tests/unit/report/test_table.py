@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from samples import the_evidence
 
 from envmatrix.model.errors import InputError
@@ -15,12 +16,14 @@ from envmatrix.model.evidence import (
     Reproducibility,
     Reproducible,
 )
+from envmatrix.model.image_names import run_command
 from envmatrix.model.verdicts import Verdict
 from envmatrix.report.table import (
     HEADINGS,
     MARKS,
     TABLE_BEGIN,
     TABLE_END,
+    commands,
     markdown,
     page,
     row,
@@ -183,3 +186,52 @@ def test_markers_that_are_not_there_once_and_in_order_are_refused(text: str) -> 
         with_table(text, "new\n", "README.md")
     assert caught.value.where == "README.md"
     assert TABLE_BEGIN in caught.value.next_step
+
+
+RUN = "docker run --rm -it --pull never --shm-size 1g envmatrix/cell:x"
+
+
+def the_image(run: str = RUN) -> CellImage:
+    """Return an image with a command that starts it."""
+    return CellImage(name="envmatrix/cell:x", layers=(), size=1, run=run)
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_only_an_image_that_can_be_used_is_started(verdict: Verdict) -> None:
+    """The command of a broken or unproven cell is not told."""
+    cell = the_evidence(verdict, image=the_image())
+    usable = verdict in (Verdict.WORKS, Verdict.PARTIAL)
+    assert commands([cell]) == ({cell.id: RUN} if usable else {})
+    assert (f"- {cell.id}: `{RUN}`\n" in page([cell])) is usable
+    assert ("## Start an image" in page([cell])) is usable
+
+
+def test_older_evidence_tells_no_command() -> None:
+    """An image whose evidence has none is left out."""
+    assert commands([the_evidence(image=the_image(""))]) == {}
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        "rm -rf /",
+        f"{RUN}; rm -rf /",
+        f"{RUN}\n",
+        RUN.replace("envmatrix", "other"),
+        RUN.replace("--rm", "--rm -v /:/x"),
+        RUN.replace("--pull never ", ""),
+        f"{RUN} sh",
+    ],
+)
+def test_no_other_command_can_stand_in_evidence(run: str) -> None:
+    """People copy the command, so what others write there is refused."""
+    with pytest.raises(ValidationError):
+        the_image(run)
+
+
+def test_what_we_write_is_accepted() -> None:
+    """Both forms of the command pass the check."""
+    for gpus in (False, True):
+        command = run_command("envmatrix/cell:torch_vision-2.13.0-py3.11-debian12-cpu", gpus=gpus)
+        assert the_image(command).run == command
+        assert ("--gpus all" in command) is gpus
