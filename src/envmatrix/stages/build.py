@@ -74,6 +74,7 @@ class Building:
                 images,
                 options.origin,
                 progress.tell,
+                options.fresh,
             )
             builder = Builder(
                 self, engine, wheelhouse, server, images, systems, progress.tell, options.fresh

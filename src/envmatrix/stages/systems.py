@@ -29,7 +29,10 @@ from envmatrix.store.pulled import PulledSystems
 
 @dataclass
 class Systems:
-    """Brings operating system images to one engine; `tell` gets what a user should know."""
+    """Brings operating system images to one engine; `tell` gets what a user should know.
+
+    Where it is `fresh`, each system is made or pulled anew, once.
+    """
 
     matrix: Matrix
     layout: Layout
@@ -38,6 +41,8 @@ class Systems:
     images: ImageRecords
     origin: Origin
     tell: Callable[[str], None]
+    fresh: bool = False
+    _made: set[str] = field(default_factory=set)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _unreachable: set[str] = field(default_factory=set)
 
@@ -50,7 +55,7 @@ class Systems:
         if wrong := self.of_another_architecture(cell):
             return wrong
         with self._locks.setdefault(cell.os, threading.Lock()):
-            for origin in self._origins(cell):
+            for origin in self._origins(cell) if self._may_be_old(cell) else ():
                 if built := self._recorded(cell, origin):
                     if origin is Origin.PULL:
                         self._note(cell, built.image)
@@ -62,10 +67,14 @@ class Systems:
                 except (EngineError, ToolError) as error:
                     failures.append(error)
                 else:
+                    self._made.add(cell.os)
                     for failure in failures:
                         self.tell(f"{cell.os} is bootstrapped: {failure.what[:300]}")
                     return built
             return _no_system(failures)
+
+    def _may_be_old(self, cell: Cell) -> bool:
+        return not self.fresh or cell.os in self._made
 
     def of_another_architecture(self, cell: Cell) -> Judgement | None:
         """Return the judgement of a cell that this engine cannot build or run."""
@@ -157,7 +166,20 @@ class Systems:
         reference = self.matrix.axes.os[cell.os].image
         image = self.engine.images.find(reference)
         if image and self.engine.images.architecture(image) == cell.arch:
+            return self._pulled_again(cell, image) if self.fresh else image
+        return self._pull_now(cell)
+
+    def _pulled_again(self, cell: Cell, image: Image) -> Image:
+        """Return what a tag names now, or the image that is here where no registry tells."""
+        try:
+            return self._pull_now(cell)
+        except EngineError as error:
+            reference = self.matrix.axes.os[cell.os].image
+            self.tell(f"{reference} is taken as it is here: {error.what[:300]}")
             return image
+
+    def _pull_now(self, cell: Cell) -> Image:
+        reference = self.matrix.axes.os[cell.os].image
         unreachable = EngineError(
             f"no image registry can be reached to pull {reference}",
             where=f"pull {reference}",

@@ -34,9 +34,9 @@ def opened(project: Folder, told: Told) -> Opened:
     """A function that gives the systems of a new command."""
 
     @contextmanager
-    def open_(origin: Origin = Origin.AUTO) -> Iterator[Systems]:
+    def open_(origin: Origin = Origin.AUTO, *, fresh: bool = False) -> Iterator[Systems]:
         building = project.workspace().runner.building
-        with building.open(Options(jobs=1, origin=origin), told) as builder:
+        with building.open(Options(jobs=1, origin=origin, fresh=fresh), told) as builder:
             yield builder.systems
 
     return open_
@@ -323,6 +323,49 @@ def test_a_bootstrap_in_place_of_a_pull_is_told(
         built(systems.get(cell))
     (text,) = told.texts
     assert text.startswith("debian12 is bootstrapped: debian:12-slim cannot be pulled: ")
+
+
+def test_a_fresh_run_pulls_once_what_a_tag_names_now(
+    opened: Opened, cell: Cell, fake: FakeEngine
+) -> None:
+    """The tag was moved since: the new image is taken, though the engine has the old one."""
+    with opened() as systems:
+        old = systems.get(cell)
+    fake.move_tag("debian:12-slim")
+    with opened() as systems:
+        kept = systems.get(cell)
+    with opened(fresh=True) as systems:
+        new, again = systems.get(cell), systems.get(cell)
+    assert isinstance(old, Built)
+    assert isinstance(kept, Built)
+    assert isinstance(new, Built)
+    assert isinstance(again, Built)
+    assert kept.image.id == old.image.id != new.image.id == again.image.id
+    assert len(fake.asked("POST /images/create*")) == 2
+
+
+def test_a_fresh_run_takes_what_is_here_where_no_registry_answers(
+    opened: Opened, cell: Cell, fake: FakeEngine, told: Told
+) -> None:
+    """An image that only the engine has is as fresh as it can be, and that is told."""
+    here = fake.add_image("debian:12-slim")
+    fake.fail(NO_REGISTRY, times=None)
+    with opened(fresh=True) as systems:
+        built = systems.get(cell)
+    assert isinstance(built, Built)
+    assert built.image.id == here.id
+    assert any("debian:12-slim is taken as it is here" in text for text in told.texts)
+
+
+def test_a_fresh_run_bootstraps_again(
+    opened: Opened, cell: Cell, fake: FakeEngine, debian: FakeMmdebstrap
+) -> None:
+    """A system of an earlier run is not taken, and that of this run is."""
+    for fresh in (False, True):
+        with opened(Origin.BOOTSTRAP, fresh=fresh) as systems:
+            systems.get(cell)
+            systems.get(cell)
+    assert len(debian.calls) == 2
 
 
 def test_an_image_of_another_architecture_is_pulled_again(
