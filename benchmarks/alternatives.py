@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from uv import find_uv_bin
 
 from envmatrix.cli.workspace import Workspace
 from envmatrix.engine.client import Engine
+from envmatrix.engine.connection import find_address
 from envmatrix.engine.os_images import make_root
 from envmatrix.model.cells import Cell
 from envmatrix.model.evidence import Outcome
@@ -142,12 +144,20 @@ def bake_file(workspace: Workspace, cells: Sequence[Cell], url: str, folder: Pat
 
 def bake(file: Path) -> None:
     """Build all cells of a bake file."""
-    docker(["docker", "buildx", "bake", "--file", str(file)], buildkit=True)
+    # Releases from 0.19 on ask for these. Older ones do not know the option.
+    allowed = (
+        ["--allow=network.host", f"--allow=fs.read={file.parent}"] if _asks_for_rights() else []
+    )
+    docker(["docker", "buildx", "bake", "--file", str(file), *allowed], buildkit=True)
+
+
+def _asks_for_rights() -> bool:
+    return "--allow" in docker(["docker", "buildx", "bake", "--help"], buildkit=True)
 
 
 def docker(command: Sequence[str], *, buildkit: bool) -> str:
     """Run the docker command, and return its output. A failure shows the output."""
-    environment = {**os.environ, "DOCKER_BUILDKIT": "1" if buildkit else "0"}
+    environment = _environment(buildkit=buildkit)
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, errors="replace", check=False
     )
@@ -163,18 +173,48 @@ def history(image: str) -> list[tuple[str, int]]:
     return [(step["CreatedBy"], int(step["Size"])) for step in reversed(steps)]
 
 
-def empty_build_cache() -> None:
+def empty_build_cache(engine: Engine) -> None:
     """Remove everything from the build cache of BuildKit, whoever made it."""
-    docker(["docker", "builder", "prune", "--force", "--all"], buildkit=True)
+    engine.connection.client.prune_builds(all=True)
+
+
+def has_docker() -> bool:
+    """Return whether the docker command is there."""
+    return shutil.which("docker") is not None
 
 
 def has_bake() -> bool:
     """Return whether `docker buildx bake` is there."""
     with suppress(OSError):
         return not subprocess.run(
-            ["docker", "buildx", "version"], capture_output=True, check=False
+            ["docker", "buildx", "version"], env=_environment(), capture_output=True, check=False
         ).returncode
     return False
+
+
+def bring_bake(folder: Path) -> None:
+    """Unpack buildx from Debian 13 into a folder, for the docker command of this process.
+
+    Debian 12 has no buildx. The plugin is one static program, which also serves older engines.
+    """
+    configuration = folder / "docker"
+    plugins = configuration / "cli-plugins"
+    plugins.mkdir(parents=True)
+    tar = folder / "buildx.tar"
+    options = ["--variant=extract", "--include=docker-buildx", "--quiet"]
+    subprocess.run(["mmdebstrap", *options, "trixie", str(tar)], check=True)
+    with tarfile.open(tar) as packed:
+        plugin = packed.extractfile("./usr/libexec/docker/cli-plugins/docker-buildx")
+        assert plugin is not None  # noqa: S101  (for the type checker: it is a file)
+        (plugins / "docker-buildx").write_bytes(plugin.read())
+    (plugins / "docker-buildx").chmod(0o755)
+    tar.unlink()
+    os.environ["DOCKER_HOST"] = find_address().url
+    os.environ["DOCKER_CONFIG"] = str(configuration)
+
+
+def _environment(*, buildkit: bool = True) -> dict[str, str]:
+    return {**os.environ, "DOCKER_BUILDKIT": "1" if buildkit else "0"}
 
 
 def probe(

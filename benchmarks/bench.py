@@ -218,6 +218,7 @@ def lock(folder: Path) -> Iterator[Row]:
 
 def cpu(folder: Path) -> Iterator[Row]:
     """The cpu profile: from an empty state, again with nothing changed, and with one more cell."""
+    need_others(folder.parent)
     workspace = at(folder)
     cells = cpu_cells(workspace)
     with Engine.connect() as engine, alternatives.index(workspace) as url:
@@ -228,8 +229,9 @@ def cpu(folder: Path) -> Iterator[Row]:
         note = f"the cores were busy for {100 * ours.busy / CORES / ours.wall:.0f} % of it"
         yield Row("cpu profile from an empty state", ours.wall, None, "s", note)
         again = median(folder, "run", "--profile", "cpu")
-        yield Row("nothing changed, cpu profile", again.wall, 1, "s")
+        yield Row("nothing changed, cpu profile", again.wall, 0.7, "s")
         yield from one_cell_added(folder, engine)
+        built = from_empty(folder, engine, cells, "build")
         empty(folder, engine, cells)
 
         def build_textbook() -> None:
@@ -239,15 +241,14 @@ def cpu(folder: Path) -> Iterator[Row]:
         alternatives.remove(engine, ("textbook",))
         note = f"{ours.wall:.0f} s / {theirs.note}"
         yield Row("cpu profile, by the textbook way", ours.wall / theirs.wall, 0.4, "", note)
+        note = f"{built.wall:.0f} s / {theirs.built:.0f} s"
+        yield Row("building alone, by the textbook way", built.wall / theirs.built, 0.65, "", note)
         floor = ours.busy / CORES / theirs.wall
         note = f"{ours.busy:.0f} s of work on {CORES} cores"
         yield Row("the floor of that: no core ever idle", floor, None, "", note)
         yield own_systems(bootstrapped, theirs)
 
-        if not alternatives.has_bake():
-            say("docker buildx is not there")
-            return
-        alternatives.empty_build_cache()
+        alternatives.empty_build_cache(engine)
         file = alternatives.bake_file(workspace, cells, url, folder.parent / "bake")
 
         def bake() -> None:
@@ -255,13 +256,24 @@ def cpu(folder: Path) -> Iterator[Row]:
 
         theirs = beside(workspace, engine, cells, "bake", bake, jobs=default_jobs())
         note = f"{ours.wall:.0f} s / {theirs.note}"
-        yield Row("cpu profile, by bake with uv", ours.wall / theirs.wall, 1, "", note)
+        yield Row("cpu profile, by bake with uv", ours.wall / theirs.wall, 0.7, "", note)
         yield own_systems(bootstrapped, theirs)
         baked = statistics.median(phase(bake).wall for _ in range(REPEATS))
         note = f"{again.wall:.2f} s / {baked:.2f} s, without a look at any evidence"
         yield Row("nothing changed, by bake", again.wall / baked, None, "", note)
         alternatives.remove(engine, ("bake",))
-        alternatives.empty_build_cache()
+        alternatives.empty_build_cache(engine)
+
+
+def need_others(folder: Path) -> None:
+    """Bring what the other ways need, or end with what is missing before an hour of measuring."""
+    if not alternatives.has_docker():
+        raise SystemExit(
+            "the other ways need the docker command (Debian 12: apt-get install docker.io)"
+        )
+    if not alternatives.has_bake():
+        say("docker buildx is not here: it is unpacked from Debian 13 for this benchmark")
+        alternatives.bring_bake(folder)
 
 
 def own_systems(bootstrapped: Phase, theirs: Other) -> Row:
@@ -277,10 +289,10 @@ def cpu_cells(workspace: Workspace) -> list[Cell]:
     return workspace.choose((), "cpu")
 
 
-def from_empty(folder: Path, engine: Engine, cells: Sequence[Cell]) -> Phase:
-    """Run the cpu profile from an empty state."""
+def from_empty(folder: Path, engine: Engine, cells: Sequence[Cell], command: str = "run") -> Phase:
+    """Run or build the cpu profile from an empty state."""
     empty(folder, engine, cells)
-    return phase(lambda: measure(folder, "run", "--profile", "cpu"))
+    return phase(lambda: measure(folder, command, "--profile", "cpu"))
 
 
 def beside(
@@ -305,7 +317,7 @@ def empty(folder: Path, engine: Engine, cells: Iterable[Cell]) -> None:
     for cell in cells:
         for name in (cell_tag(cell), base_tag(cell), f"{REPOSITORY}/os:{cell.os}"):
             engine.images.remove(name)
-    alternatives.empty_build_cache()
+    alternatives.empty_build_cache(engine)
 
 
 def stand_on_the_same(folder: Path) -> None:
