@@ -184,12 +184,13 @@ def _run(workspace: Workspace, cells: Sequence[Cell], options: Options) -> Run:
 
     workspace.tell_of_idle_probes()
     with at_work(workspace) as progress:
-        return workspace.runner.run(cells, options, progress)
+        done = workspace.runner.run(cells, options, progress)
+        if options.probing:
+            workspace.reporting.write(done.cells, workspace.layout.report)
+        return done
 
 
 def _finish(workspace: Workspace, done: Run, *, strict: bool, as_json: bool) -> None:
-    where = workspace.layout.report
-    workspace.reporting.write(done.cells, where)
     if as_json:
         _print_report(done.cells)
     else:
@@ -198,7 +199,8 @@ def _finish(workspace: Workspace, done: Run, *, strict: bool, as_json: bool) -> 
         if not done.pruned:
             print_commands(done.cells)
         say(done.said)
-        say(f"evidence: {workspace.layout.short(where)}/ (report.json, table.md, cells/)")
+        where = workspace.layout.short(workspace.layout.report)
+        say(f"evidence: {where}/ (report.json, table.md, cells/)")
     raise typer.Exit(exit_code(done.cells, strict=strict))
 
 
