@@ -5,11 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 Names = dict[str, str]
 """The names of a failure: what its pattern found, and what is known of that."""
 Learn = Callable[[Names], Mapping[str, str] | None]
 """Gives further names from those that a pattern found, or None where the entry does not fit."""
+
+
+class Pattern:
+    """A regular expression that is compiled at its first use: there are hundreds of them.
+
+    Most commands use none, and to compile all takes a tenth of the time of a short command.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def _compiled(self) -> re.Pattern[str]:
+        return re.compile(self._text)
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """Return the first match in a text."""
+        return self._compiled.search(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +41,11 @@ class Known:
     """
 
     kind: str
-    pattern: re.Pattern[str]
+    pattern: Pattern
     cause: str
     remedy: str
     learn: Learn | None = None
-    supports: re.Pattern[str] | None = None
+    supports: Pattern | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +67,22 @@ def known(
     supports: str | None = None,
 ) -> Known:
     """Return a known failure from the texts of its patterns."""
-    when = re.compile(supports) if supports else None
-    return Known(kind, re.compile(pattern), cause, remedy, learn, when)
+    when = Pattern(supports) if supports else None
+    return Known(kind, Pattern(pattern), cause, remedy, learn, when)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """What is known of things by their names: the first pattern that matches counts."""
 
-    rows: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...]
+    rows: tuple[tuple[Pattern, tuple[str, ...]], ...]
 
     @classmethod
     def of(cls, rows: Mapping[str, str | tuple[str, ...]]) -> Table:
         """Return a table from patterns and what is known of the names that they match."""
         return cls(
             tuple(
-                (re.compile(pattern), (value,) if isinstance(value, str) else value)
+                (Pattern(pattern), (value,) if isinstance(value, str) else value)
                 for pattern, value in rows.items()
             )
         )
