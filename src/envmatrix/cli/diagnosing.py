@@ -7,15 +7,17 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from envmatrix.cli.arguments import AsJson
 from envmatrix.cli.printing import print_json
-from envmatrix.model.causes import Cause, diagnose_output
 from envmatrix.model.errors import InputError
-from envmatrix.model.output import clean
+from envmatrix.model.text import line
+
+if TYPE_CHECKING:
+    from envmatrix.model.causes import Cause
 
 READ_LIMIT = 4 * 2**20
 """The bytes that are read from the end of a file: the last exception stands there."""
@@ -40,6 +42,9 @@ def diagnose(
     as_json: AsJson = False,
 ) -> None:
     """Tell what the output of a failed program means, and what to do."""
+    # The known failures take a tenth of a short command's time to load.
+    from envmatrix.model.causes import diagnose_output
+
     text, whole = _read(file)
     found = diagnose_output(text, exit_code)
     if as_json:
@@ -52,7 +57,7 @@ def diagnose(
 
 
 def _document(found: Cause, *, whole: bool) -> dict[str, object]:
-    line = found.line and {
+    said_by = found.line and {
         "number": found.line.number if whole else None,
         "text": found.line.text.strip(),
     }
@@ -61,7 +66,7 @@ def _document(found: Cause, *, whole: bool) -> dict[str, object]:
         "class": found.kind,
         "cause": found.cause,
         "remedy": found.remedy,
-        "line": line,
+        "line": said_by,
     }
 
 
@@ -80,7 +85,7 @@ def _read(name: str) -> tuple[str, bool]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"{clean(name)} cannot be read: {clean(reason)}",
+            f"{line(name)} cannot be read: {line(reason)}",
             where="diagnose",
             next_step="give the file that holds the output of the program, or - for stdin",
         ) from error
