@@ -94,12 +94,20 @@ class Layout:
         """
         return self._data("scripts/probes", "probes")
 
+    def runner(self) -> Path:
+        """Return the program that runs the probes of a cell in one container.
+
+        Raises:
+            InputError: there is none.
+        """
+        return self._data("scripts/probe_runner.py", "probe_runner.py")
+
     def _data(self, in_checkout: str, in_package: str) -> Path:
-        for folder in (_CHECKOUT / in_checkout, _PACKAGE_DATA / in_package):
-            if folder.is_dir():
-                return folder
+        for path in (_CHECKOUT / in_checkout, _PACKAGE_DATA / in_package):
+            if path.exists():
+                return path
         raise InputError(
-            f"the folder {in_package} of envmatrix is not there",
+            f"{in_package} of envmatrix is not there",
             where=str(_PACKAGE_DATA / in_package),
             next_step="reinstall envmatrix: `pip install --force-reinstall envmatrix`",
         )
