@@ -19,7 +19,7 @@ pytestmark = pytest.mark.engine
 
 __all__ = ["listening"]
 Cells = dict[str, dict[str, Any]]
-RUNNER = Path(REPOSITORY, "scripts/probe_runner.py").read_text(encoding="utf-8")
+RUNNER = Path(REPOSITORY, "scripts/probes/runner/probe_runner.py").read_text(encoding="utf-8")
 BEFORE, AFTER = "none-before", "none-later"
 PASSING = "report(observed={})"
 

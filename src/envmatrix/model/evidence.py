@@ -428,7 +428,9 @@ class Seconds(Part):
 
     base: Annotated[_Span | None, Field(description="Building the base.")] = None
     build: Annotated[_Span | None, Field(description="Building the image of the cell.")] = None
-    probe: Annotated[_Span | None, Field(description="Running all probes.")] = None
+    probe: Annotated[_Span | None, Field(description="The sum of the seconds of all probes.")] = (
+        None
+    )
 
 
 class Machine(Part):

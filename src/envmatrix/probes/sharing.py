@@ -80,7 +80,7 @@ def run_shared(
 ) -> Mapping[str, ProbeResult]:
     """Run probes in one container; return the results of those that ended there, by name.
 
-    `runner` is the source of the program that runs them (scripts/probe_runner.py).
+    `runner` is the source of the program that runs them (scripts/probes/runner/probe_runner.py).
 
     Raises:
         EngineError: the engine failed.

@@ -100,14 +100,14 @@ class Layout:
         Raises:
             InputError: there is none.
         """
-        return self._data("scripts/probe_runner.py", "probe_runner.py")
+        return self.probes() / "runner" / "probe_runner.py"
 
     def _data(self, in_checkout: str, in_package: str) -> Path:
-        for path in (_CHECKOUT / in_checkout, _PACKAGE_DATA / in_package):
-            if path.exists():
-                return path
+        for folder in (_CHECKOUT / in_checkout, _PACKAGE_DATA / in_package):
+            if folder.is_dir():
+                return folder
         raise InputError(
-            f"{in_package} of envmatrix is not there",
+            f"the folder {in_package} of envmatrix is not there",
             where=str(_PACKAGE_DATA / in_package),
             next_step="reinstall envmatrix: `pip install --force-reinstall envmatrix`",
         )

@@ -20,8 +20,11 @@ from typing import Any
 
 import pytest
 
-RUNNER = (Path(__file__).parents[3] / "scripts/probe_runner.py").read_text(encoding="utf-8")
-START = "import sys;exec(compile(sys.argv[1],'probe_runner.py','exec'))"
+from envmatrix.probes.sharing import START
+
+RUNNER = (Path(__file__).parents[3] / "scripts/probes/runner/probe_runner.py").read_text(
+    encoding="utf-8"
+)
 LIMIT = 100_000
 UNLIKE_ROOT: dict[str, Any] = (
     {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
@@ -151,6 +154,11 @@ def importer():
 def hostile(place: Place, source: str) -> str:
     """Return a probe that knows how to find the importer."""
     return f"SCRATCH = {str(place.scratch)!r}\n{FIND_IMPORTER}{source}"
+
+
+def test_both_sides_start_the_program_in_the_same_way() -> None:
+    """The program starts itself again to import, and stands alone."""
+    assert f'START = "{START}"' in RUNNER
 
 
 # --- what a probe sees ----------------------------------------------------------------------------

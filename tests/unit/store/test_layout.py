@@ -52,10 +52,12 @@ def test_an_installed_envmatrix_brings_its_own(
     monkeypatch.setattr(module, "_CHECKOUT", tmp_path / "no checkout")
     monkeypatch.setattr(module, "_PACKAGE_DATA", tmp_path / "data")
     layout = Layout(tmp_path / "matrix.yaml")
-    with pytest.raises(InputError, match="templates of envmatrix is not there") as caught:
+    with pytest.raises(
+        InputError, match="the folder templates of envmatrix is not there"
+    ) as caught:
         layout.templates()
     assert "reinstall envmatrix" in caught.value.next_step
     (tmp_path / "data" / "templates").mkdir(parents=True)
     assert layout.templates() == tmp_path / "data" / "templates"
-    (tmp_path / "data" / "probe_runner.py").touch()
-    assert layout.runner() == tmp_path / "data" / "probe_runner.py"
+    (tmp_path / "data" / "probes").mkdir()
+    assert layout.runner() == tmp_path / "data" / "probes" / "runner" / "probe_runner.py"
