@@ -146,6 +146,8 @@ def become_probe(task: dict[str, str], descriptors: list[int]) -> None:
 def supervise(sources: list[str]) -> None:
     """Run the probes of the plan, whose sources these are, and write a line for each."""
     plan = json.loads(os.environ.pop(PLAN))
+    if plan["first"] and os.getpid() != 1:
+        raise WrongError("there is a process above this one, which others may reach")
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     control(PR_SET_DUMPABLE, 0)
     control(PR_SET_CHILD_SUBREAPER, 1)
@@ -212,6 +214,7 @@ class Supervisor:
         if self.told(self.import_seconds) != b"ready":
             raise WrongError("the importer is not ready")
         self.importer_limits = limits_of(process)
+        self.shared_memory = shared_memory()  # what the import made is no probe's
 
     def told(self, seconds: float) -> bytes:
         """Return what the importer says; raise where it says nothing for so long."""

@@ -14,6 +14,7 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 
 from envmatrix.engine.containers import Containers
 from envmatrix.engine.process import OUTPUT_LIMIT, Limits, Ran
+from envmatrix.model.errors import EngineError
 from envmatrix.model.evidence import LONGEST, ProbeResult, SharedRun, Way
 from envmatrix.probes.headers import Probe
 from envmatrix.probes.judging import judge
@@ -81,11 +82,26 @@ def run_shared(
     """Run probes in one container; return the results of those that ended there, by name.
 
     `runner` is the source of the program that runs them (scripts/probes/runner/probe_runner.py).
+    Where the engine fails there is no result: a probe may have caused it, and each runs alone next.
 
     Raises:
-        EngineError: the engine failed.
         Cancelled: the user asked to stop.
     """
+    try:
+        return _run_shared(containers, image, group, runner, stack, gpu=gpu)
+    except EngineError:
+        return {}
+
+
+def _run_shared(
+    containers: Containers,
+    image: str,
+    group: Group,
+    runner: str,
+    stack: Sequence[str],
+    *,
+    gpu: bool,
+) -> Mapping[str, ProbeResult]:
     nonces = {probe.name: secrets.token_hex(8) for probe in group.probes}
     seconds = group.import_seconds + sum(probe.timeout for probe in group.probes) + SECONDS_BESIDE
     sources = [probe.source for probe in group.probes]
@@ -126,6 +142,7 @@ def after(earlier: ProbeResult | None, alone: ProbeResult) -> ProbeResult:
 def _plan(group: Group, nonces: Mapping[str, str]) -> str:
     return json.dumps(
         {
+            "first": True,
             "scratch": SCRATCH,
             "preload": group.preload,
             "import_seconds": group.import_seconds,

@@ -87,12 +87,14 @@ class Place:
         fresh: int = 0,
         timeout: float = 20,
         python: str = "",
+        first: bool = False,
     ) -> Ended:
         """Run probes. The first `fresh` of them are new processes, the others are forked.
 
         With a `python`, they run as the user of the test.
         """
         plan = {
+            "first": first,
             "scratch": [str(self.scratch)],
             "preload": preload,
             "import_seconds": timeout,
@@ -332,6 +334,29 @@ def test_an_import_that_fails_ends_the_run(place: Place) -> None:
 
     assert ended.codes == [0]
     assert ended.code != 0
+
+
+def test_a_supervisor_below_another_process_runs_nothing(place: Place) -> None:
+    """An engine that puts an init above it would let probes reach its output by that."""
+    ended = place.run("print('runs')", first=True)
+
+    assert (ended.lines, ended.code) == ([], 1)
+    assert "there is a process above" in ended.errors
+
+
+def test_shared_memory_of_the_import_is_no_probes(place: Place) -> None:
+    """It is there for each fork, as it is for a probe alone that imports."""
+    place.module(
+        "framework",
+        "import atexit, ctypes\nc = ctypes.CDLL(None)\nkey = c.shmget(0, 4096, 0o1600)\n",
+    )
+    before = _shared()
+    try:
+        ended = place.run("print('first')", "print('second')")
+        assert ended.codes == [0, 0], ended.errors
+    finally:
+        for key in _shared() - before:
+            subprocess.run(["ipcrm", "-m", key], check=True)
 
 
 def test_an_import_that_takes_too_long_ends_the_run(place: Place) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_engine import Exit, Facts, FakeEngine, RunRequest, StartRefused
+from fake_engine import Exit, Facts, FakeEngine, Refuses, RunRequest, StartRefused
 
 from envmatrix.engine.client import Engine
 from envmatrix.engine.connection import Address, Connection
@@ -133,6 +133,7 @@ def test_the_runner_is_the_first_process_of_an_isolated_container(fake: FakeEngi
     assert [len(nonce) for nonce in nonces] == [16] * 3
     assert len(set(nonces)) == 3
     assert plan == {
+        "first": True,
         "scratch": ["/tmp", "/dev/shm", "/dev/mqueue"],  # noqa: S108
         "preload": ["demo", "demo.more"],
         "import_seconds": 7,
@@ -223,6 +224,12 @@ def test_what_has_no_line_has_no_result(fake: FakeEngine) -> None:
 def test_an_image_without_python_gives_no_result(fake: FakeEngine) -> None:
     """Each probe alone says so."""
     fake.fail(StartRefused.not_found("python"))
+    assert run(fake) == {}
+
+
+def test_an_engine_that_fails_gives_no_result(fake: FakeEngine) -> None:
+    """A probe can end the supervisor, which looks so. Each runs alone next, and that counts."""
+    fake.fail(Refuses("POST /containers/create", 500, "no such runtime"), times=None)
     assert run(fake) == {}
 
 
