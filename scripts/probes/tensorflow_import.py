@@ -4,6 +4,7 @@
 # proves = "TensorFlow imports, and is the build, on the system, that the cell declares."
 # required = true
 # timeout = 90
+# preload = ["tensorflow"]
 # ///
 """Import TensorFlow and say what was found; the harness compares that with what the cell declares.
 

@@ -4,6 +4,7 @@
 # proves = "torch imports, and is the build, on the system, that the cell declares."
 # required = true
 # timeout = 60
+# preload = ["torch"]
 # ///
 """Import torch and say what was found; the harness compares that with what the cell declares.
 

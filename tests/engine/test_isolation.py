@@ -132,7 +132,7 @@ def test_the_same_attempt_succeeds_without_isolation(
     assert result.outcome == Outcome.PASSED, result.log_tail
 
 
-def no_isolation(_: Limits) -> dict[str, Any]:
+def no_isolation(_: Limits, *, first: bool = False) -> dict[str, Any]:
     """Return host settings that forbid none of these attempts.
 
     They are not `privileged`: an engine that itself runs in a container may not give all of that.
@@ -141,5 +141,5 @@ def no_isolation(_: Limits) -> dict[str, Any]:
         "network_mode": "host",
         "cap_add": ["SYS_ADMIN"],
         "security_opt": ["seccomp=unconfined", "apparmor=unconfined"],
-        "init": True,
+        "init": not first,
     }

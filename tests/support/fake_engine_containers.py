@@ -11,8 +11,9 @@ import threading
 import time
 import traceback
 import uuid
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fake_engine_faults import (
@@ -57,6 +58,8 @@ class Exit:
     stderr: str = ""
     seconds: float = 0.0
     oom: bool = False
+    ends_the_runner: bool = False
+    """Of a probe that shares a container: neither it nor any later one has a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,24 @@ class RunRequest:
     labels: Mapping[str, str]
     host_config: Mapping[str, Any]
     spec: Mapping[str, Any]
+    beside: bool = False
+    """Whether this is one of the probes that share a container."""
+
+    @property
+    def parts(self) -> tuple[RunRequest, ...]:
+        """The probes that share this container, each as a request of its own."""
+        if self.beside or "ENVMATRIX_PLAN" not in self.environment:
+            return ()
+        probes = json.loads(self.environment["ENVMATRIX_PLAN"])["probes"]
+        return tuple(
+            replace(
+                self,
+                command=("python", source),
+                environment={"ENVMATRIX_NONCE": probe["nonce"], "TIMEOUT": str(probe["timeout"])},
+                beside=True,
+            )
+            for probe, source in zip(probes, self.command[-len(probes) :], strict=True)
+        )
 
     @property
     def source(self) -> str:
@@ -341,7 +362,7 @@ class ContainerHost:
         if kill := self.faults.take(Killed, request.probe):
             return Exit(SIGKILLED, kill.output, seconds=kill.after, oom=kill.oom)
         try:
-            return self.on_run(request)
+            return self._run_parts(request) if request.parts else self.on_run(request)
         except Exception as error:  # noqa: BLE001  (the test's own function is at fault)
             self.errors.append(error)
             return Exit(1, stderr=traceback.format_exc())
@@ -353,6 +374,26 @@ class ContainerHost:
             raise Refused(500, f"write /srv/envmatrix: {NO_SPACE}")
         container.files |= request.files()
         return Answer(200)
+
+    def _run_parts(self, request: RunRequest) -> Exit:
+        """Act as the program that runs several probes in one container."""
+        lines = ""
+        for part in request.parts:
+            exit_ = self.on_run(part)
+            if exit_.ends_the_runner:
+                return Exit(1, lines, "WrongError: something is not as it should be\n")
+            line = {
+                "nonce": part.nonce,
+                "exit_code": exit_.code,
+                "seconds": 0.5,
+                "timed_out": exit_.seconds > float(part.environment["TIMEOUT"]),
+                "flooded": False,
+                "out_of_memory": exit_.oom,
+                "stdout": b64encode(exit_.stdout.encode()).decode(),
+                "stderr": b64encode(exit_.stderr.encode()).decode(),
+            }
+            lines += json.dumps(line) + "\n"
+        return Exit(0, lines)
 
     def inspect(self, _: Request, name: str) -> Answer:
         """Answer `GET /containers/{id}/json`."""

@@ -31,6 +31,9 @@ Jobs = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Take nothing from earlier runs.")]
 BaseOrigin = Annotated[str, typer.Option("--base", help="Base images: auto, pull or bootstrap.")]
+Isolated = Annotated[
+    bool, typer.Option("--isolated", help="Run each probe alone, in a container of its own.")
+]
 Check = Annotated[bool, typer.Option("--check", help="Change nothing; fail on any difference.")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Exit code 3 also where a cell is only partial.")

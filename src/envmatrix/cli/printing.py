@@ -19,7 +19,7 @@ from rich.text import Text
 from envmatrix.model.cells import Cell
 from envmatrix.model.digests import short
 from envmatrix.model.errors import EnvmatrixError
-from envmatrix.model.evidence import Evidence
+from envmatrix.model.evidence import Evidence, Outcome
 from envmatrix.model.text import json_line, line
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.report.document import summary
@@ -211,7 +211,10 @@ def print_story(cell: Cell, found: Evidence, drift: str) -> None:
         say(f"  observed {name}: {value}" + ("" if same else f"   declared: {declared[name]}"))
     for probe in found.probes:
         note = f": {probe.cause}" if probe.cause else ""
-        say(f"  probe    {probe.probe}: {probe.outcome}{note} ({probe.seconds:.1f} s)")
+        way = f", {probe.ran}" if probe.outcome is not Outcome.NOT_RUN else ""
+        say(f"  probe    {probe.probe}: {probe.outcome}{note} ({probe.seconds:.1f} s{way})")
+        if probe.flaky and probe.shared:
+            say(f"           flaky: {probe.shared.outcome} beside others: {probe.shared.cause}")
     if found.image:
         if command := commands([found]).get(found.id):
             say(f"  start:   {command}", f"           {WHY_SHARED_MEMORY}")

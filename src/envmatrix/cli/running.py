@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from envmatrix.cli.arguments import AsJson, BaseOrigin, Fresh, Jobs, Profile, Select, Strict
+from envmatrix.cli.arguments import (
+    AsJson,
+    BaseOrigin,
+    Fresh,
+    Isolated,
+    Jobs,
+    Profile,
+    Select,
+    Strict,
+)
 from envmatrix.cli.printing import (
     print_commands,
     print_failures,
@@ -62,6 +71,7 @@ def probe(
     jobs: Jobs = None,
     fresh: Fresh = False,
     strict: Strict = False,
+    isolated: Isolated = False,
     host: Annotated[
         bool, typer.Option("--host", help="Probe an interpreter of this machine, no container.")
     ] = False,
@@ -82,7 +92,7 @@ def probe(
             )
         _probe_host(workspace, python or sys.executable, strict=strict, as_json=as_json)
         return
-    options = _options("auto", jobs=jobs, fresh=fresh)
+    options = _options("auto", jobs=jobs, fresh=fresh, isolated=isolated)
     done = _run(workspace, workspace.choose(select, profile), options)
     _finish(workspace, done, strict=strict, as_json=as_json)
 
@@ -119,6 +129,7 @@ def run(
     fresh: Fresh = False,
     base: BaseOrigin = "auto",
     strict: Strict = False,
+    isolated: Isolated = False,
     prune: Annotated[
         bool,
         typer.Option("--prune", help="Remove each image once its evidence is taken."),
@@ -127,7 +138,7 @@ def run(
 ) -> None:
     """Lock, build, probe and report: all stages in order."""
     workspace = workspace_of(context)
-    options = _options(base, jobs=jobs, fresh=fresh, prune=prune)
+    options = _options(base, jobs=jobs, fresh=fresh, prune=prune, isolated=isolated)
     done = _run(workspace, workspace.choose(select, profile), options)
     _finish(workspace, done, strict=strict, as_json=as_json)
 
@@ -169,6 +180,7 @@ def _options(
     fresh: bool = False,
     probing: bool = True,
     prune: bool = False,
+    isolated: bool = False,
 ) -> Options:
     from envmatrix.stages.options import Options, Origin
 
@@ -176,7 +188,14 @@ def _options(
         raise InputError(
             f"--base {base} is not known", where="--base", next_step="give auto, pull or bootstrap"
         )
-    return Options(jobs=jobs, fresh=fresh, origin=Origin(base), probing=probing, prune=prune)
+    return Options(
+        jobs=jobs,
+        fresh=fresh,
+        origin=Origin(base),
+        probing=probing,
+        prune=prune,
+        isolated=isolated,
+    )
 
 
 def _run(workspace: Workspace, cells: Sequence[Cell], options: Options) -> Run:

@@ -16,6 +16,7 @@ import typer
 
 from envmatrix.cli.printing import warn
 from envmatrix.model.cells import Cell, expand
+from envmatrix.model.digests import digest
 from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Inputs
 from envmatrix.model.matrix import Matrix
@@ -140,7 +141,12 @@ class Workspace:
         return Knowledge(self.resolutions, self.book, self._inputs_of)
 
     def _inputs_of(self, cell: Cell) -> Inputs | None:
-        return self.folders.inputs(cell, self.probes.hashes(cell))
+        return self.folders.inputs(cell, self.probes.hashes(cell), digest(self.probe_runner))
+
+    @cached_property
+    def probe_runner(self) -> str:
+        """The source of the program that runs the probes of a cell in one container."""
+        return self.layout.runner().read_text(encoding="utf-8")
 
     # --- what is rendered
 
@@ -239,7 +245,7 @@ class Workspace:
             self.sharing,
             self.packages,
         )
-        probing = Probing(self.matrix, self.records, self.probes)
+        probing = Probing(self.matrix, self.records, self.probes, self.probe_runner)
         return Runner(
             self.locking, building, probing, self.reporting.maker, self.knowledge, self.book
         )

@@ -16,6 +16,7 @@ from envmatrix.engine.containers import Containers
 from envmatrix.engine.gpus import gpu_identity, unseen_gpu
 from envmatrix.engine.image import Image
 from envmatrix.engine.images import Images
+from envmatrix.engine.process import Capacity
 from envmatrix.engine.reach import reaches
 from envmatrix.engine.services import Service, service
 
@@ -72,6 +73,12 @@ class Engine:
         """The architecture of the engine in the words of images; empty where it is not told."""
         told = str(self.connection.info.get("Architecture") or "")
         return _ARCHITECTURES.get(told, told)
+
+    @property
+    def capacity(self) -> Capacity:
+        """What the machine of the engine has to work with, as far as the engine tells."""
+        info = self.connection.info
+        return Capacity(int(info.get("NCPU") or 0), int(info.get("MemTotal") or 0))
 
     def reaches(self, address: str) -> bool:
         """Return whether builds reach an address of this machine's loopback network."""

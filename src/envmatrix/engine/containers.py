@@ -69,8 +69,11 @@ class Containers:
         environment: Mapping[str, str],
         limits: Limits,
         gpu: bool = False,
+        first: bool = False,
     ) -> Ran:
         """Run a command in an isolated container, and remove the container.
+
+        A command that is the `first` process of its container has no init above it.
 
         How the command ended is the result only where the engine told it, and where the output is
         complete. Anything else is an error of the engine. If such an error may be gone at the next
@@ -84,7 +87,7 @@ class Containers:
 
         def once() -> Ran:
             with translated(doing):
-                return self._run(doing, image, command, environment, limits, gpu=gpu)
+                return self._run(doing, image, command, environment, limits, gpu=gpu, first=first)
 
         return retried(once, self.connection.tell, self.connection.cancelled)
 
@@ -97,11 +100,12 @@ class Containers:
         limits: Limits,
         *,
         gpu: bool,
+        first: bool,
     ) -> Ran:
         client = self.connection.client
-        container = self._create(image, command, environment, limits, gpu=gpu)
+        container = self._create(image, command, environment, limits, gpu=gpu, first=first)
         try:
-            output = _Output(*attached(client.attach_socket(container)))
+            output = _Output(*attached(client.attach_socket(container)), limits.output)
             try:
                 return _Watch(self.connection, doing, container, limits, output).run(command[0])
             finally:
@@ -140,10 +144,11 @@ class Containers:
         limits: Limits,
         *,
         gpu: bool,
+        first: bool,
     ) -> str:
         client = self.connection.client
         host_config = client.create_host_config(
-            **isolation(limits),
+            **isolation(limits, first=first),
             device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpu else None,
         )
         created = client.create_container(
@@ -388,7 +393,7 @@ def _read(socket: object, size: int) -> bytes:
 
 
 class _Output:
-    """Collects the output of a container in a thread of its own, up to `OUTPUT_LIMIT`.
+    """Collects the output of a container in a thread of its own, up to `limit` bytes.
 
     After `done`, `ended` is when the stream ended, and `error` what broke it off.
     """
@@ -397,9 +402,11 @@ class _Output:
         self,
         stream: CancellableStream[tuple[bytes | None, bytes | None]],
         response: Any = None,  # noqa: ANN401  (docker-py gives one of several types)
+        limit: int = OUTPUT_LIMIT,
     ) -> None:
         self._stream = stream
         self._response = response
+        self._limit = limit
         self._parts: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         self.flooded = False
         self.done = threading.Event()
@@ -419,7 +426,7 @@ class _Output:
                 self._parts["stdout"].append(out or b"")
                 self._parts["stderr"].append(err or b"")
                 total += len(out or b"") + len(err or b"")
-                self.flooded = total > OUTPUT_LIMIT
+                self.flooded = total > self._limit
         except (*FAILURES, StreamLostError, ValueError) as error:
             self.error = error
         self.ended = time.monotonic()
@@ -434,11 +441,14 @@ class _Output:
             self._response.raw.close()
 
     def text(self, name: str) -> str:
-        return b"".join(self._parts[name])[:OUTPUT_LIMIT].decode("utf-8", "replace")
+        return b"".join(self._parts[name])[: self._limit].decode("utf-8", "replace")
 
 
-def isolation(limits: Limits) -> dict[str, Any]:
-    """Return the settings that isolate and limit every container which runs a probe."""
+def isolation(limits: Limits, *, first: bool = False) -> dict[str, Any]:
+    """Return the settings that isolate and limit every container which runs a probe.
+
+    They differ in one thing only where the command is the `first` process of the container.
+    """
     return {
         "network_mode": "none",
         "read_only": True,
@@ -452,5 +462,5 @@ def isolation(limits: Limits) -> dict[str, Any]:
         "ulimits": [Ulimit(name="core", soft=0, hard=0)],
         # We read the output as it comes. A log file could fill the disk of the engine.
         "log_config": {"type": "none"},
-        "init": True,
+        "init": not first,
     }

@@ -14,12 +14,28 @@ class Cancelled(Exception):  # noqa: N818  (not an error: the user asked for it)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a container may use. `memory` and `scratch` are bytes; `scratch` is the size of /tmp."""
+    """What a container may use.
+
+    `memory`, `scratch` and `output` are bytes; `scratch` is the size of /tmp, and `output` what we
+    keep of both streams.
+    """
 
     seconds: float = 60
     memory: int = 4 * 2**30
     processes: int = 512
     scratch: int = 2**30
+    output: int = OUTPUT_LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a machine has to work with: processor cores, and bytes of memory. 0: it is not known."""
+
+    cores: int
+    memory: int
+
+
+UNKNOWN = Capacity(0, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,6 +196,21 @@ class Observed(Part):
 NOTHING_OBSERVED = Observed()
 
 
+class Way(StrEnum):
+    """How a probe was run."""
+
+    ALONE = "alone"
+    SHARED = "shared"
+
+
+class SharedRun(Part):
+    """How a probe ended beside the others of its cell, where that was no pass."""
+
+    outcome: Annotated[Outcome, Field(description="How the probe ended.")]
+    kind: Annotated[str, Field(alias="class", description="The class of the failure.")] = ""
+    cause: Annotated[str, Field(description="Why it ended so, in a sentence.")] = ""
+
+
 class ProbeResult(Part):
     """What one probe gave."""
 
@@ -220,6 +235,30 @@ class ProbeResult(Part):
     log_tail: Annotated[
         str, Field(description="The last lines it printed; empty where it passed.")
     ] = ""
+    ran: Annotated[
+        Way,
+        Field(
+            description="alone: in a container of its own, or on a host; shared: in one container "
+            "with the other probes of the cell, forked from one import of the framework."
+        ),
+    ] = Way.ALONE
+    shared: Annotated[
+        SharedRun | None,
+        Field(
+            description="How it ended in the shared container before it was run again alone; null: "
+            "it was not run there, or it passed there. The result of the run alone counts."
+        ),
+    ] = None
+
+    @property
+    def flaky(self) -> bool:
+        """Whether it ended in one way beside the other probes, and in another way alone."""
+        return self.shared is not None and self.shared.outcome is not self.outcome
+
+    @property
+    def passed(self) -> bool:
+        """Whether it was run and passed."""
+        return self.outcome is Outcome.PASSED
 
     @property
     def failed(self) -> bool:
@@ -360,6 +399,12 @@ class Inputs(Part):
     base: Annotated[str, Field(description="All files of the folder of the base.")]
     declared: Annotated[str, Field(description="What the cell says of itself.")]
     probes: Annotated[Mapping[str, str], Field(description="The source of each probe, by name.")]
+    runner: Annotated[
+        str,
+        Field(
+            description="The program that ran probes beside each other; empty where each ran alone."
+        ),
+    ] = ""
 
     def changed(self, now: Inputs) -> list[str]:
         """Return what differs between these inputs and those of now, in words."""
@@ -374,9 +419,11 @@ class Inputs(Part):
             words for name, words in names.items() if getattr(self, name) != getattr(now, name)
         ]
         probes = sorted({*self.probes, *now.probes})
-        return found + [
+        found += [
             f"probe {name}" for name in probes if self.probes.get(name) != now.probes.get(name)
         ]
+        # A result of a probe that ran alone does not depend on the runner.
+        return found + ["the runner of probes"] * (self.runner not in ("", now.runner))
 
 
 class Serves(Part):
@@ -395,7 +442,9 @@ class Seconds(Part):
 
     base: Annotated[_Span | None, Field(description="Building the base.")] = None
     build: Annotated[_Span | None, Field(description="Building the image of the cell.")] = None
-    probe: Annotated[_Span | None, Field(description="Running all probes.")] = None
+    probe: Annotated[_Span | None, Field(description="The sum of the seconds of all probes.")] = (
+        None
+    )
 
 
 class Machine(Part):

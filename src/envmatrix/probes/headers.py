@@ -17,7 +17,8 @@ from envmatrix.model.matrix import nearest
 
 _HEADER = re.compile(r"(?m)^# /// probe$\n(?P<body>(?:^#(?:| .*)$\n)+?)^# ///$")
 _FIELDS = {"name": str, "framework": str, "proves": str, "required": bool, "timeout": int}
-_OPTIONAL = {"needs": str, "stack": str}
+_OPTIONAL = {"needs": str, "stack": str, "preload": list, "alone": bool}
+_MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _MARK = b"# /// probe"
 ANY = "*"
 """In a header: every framework, or every stack."""
@@ -29,6 +30,9 @@ class Probe:
 
     A probe with a `stack` belongs only to cells with that stack. A `*` stands for every framework,
     or for every stack.
+
+    `preload` are the modules that the probes of the framework may share one import of; only the
+    probe that imports it names some. A probe that is `alone` shares nothing.
     """
 
     name: str
@@ -39,6 +43,8 @@ class Probe:
     source: str
     needs: Literal["", "gpu"] = ""
     stack: str = ""
+    preload: tuple[str, ...] = ()
+    alone: bool = False
 
     @property
     def sha256(self) -> str:
@@ -174,7 +180,24 @@ def parse_probe(source: str, path: Path) -> Probe:
             where=str(path),
             next_step="docs/probes.md says what each field means",
         )
-    return Probe(source=source, **header)
+    probe = Probe(source=source, **header | {"preload": tuple(header.get("preload", ()))})
+    if wrong := _wrong_preload(probe):
+        raise InputError(
+            wrong,
+            where=str(path),
+            next_step='name modules, such as preload = ["torch"], in the probe that imports the '
+            "framework",
+        )
+    return probe
+
+
+def _wrong_preload(probe: Probe) -> str:
+    if probe.preload and not probe.is_import:
+        return f"only the probe {probe.framework}-import can name modules to preload"
+    for module in probe.preload:
+        if not _MODULE.fullmatch(str(module)):
+            return f"{module!r} in preload cannot be the name of a module"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

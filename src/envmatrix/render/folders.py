@@ -48,10 +48,11 @@ class Folders:
         """Return a Dockerfile that ends after the first `count` steps of a cell."""
         return self._renderer.beginning(cell, lock, self._sharing.steps(cell, lock)[:count])
 
-    def inputs(self, cell: Cell, probes: Mapping[str, str]) -> Inputs | None:
+    def inputs(self, cell: Cell, probes: Mapping[str, str], runner: str) -> Inputs | None:
         """Return the hashes of what the evidence of a cell depends on; None while it has no lock.
 
-        `probes` are the hashes of the probes of the cell, by name.
+        `probes` are the hashes of the probes of the cell, by name; `runner` is that of the program
+        that runs them in one container.
         """
         resolution, base = self._resolutions.of_cell(cell), self.base(cell)
         if resolution is None or resolution.lock is None or base is None:
@@ -66,6 +67,7 @@ class Folders:
             base=digest(dict(base)),
             declared=digest(declared(self._matrix, cell).to_json()),
             probes=probes,
+            runner=runner,
         )
 
 

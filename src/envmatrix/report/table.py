@@ -84,9 +84,10 @@ def _gpu(cell: Evidence) -> str:
 
 
 def _why(cell: Evidence) -> str:
-    if cell.verdict is Verdict.WORKS:
-        return ""
-    return ": ".join(text for text in (cell.stage, cell.class_, cell.cause) if text)
+    reason = (cell.stage, cell.class_, cell.cause) if cell.verdict is not Verdict.WORKS else ()
+    told = ": ".join(text for text in reason if text)
+    flaky = ", ".join(probe.probe for probe in cell.probes if probe.flaky)
+    return "; ".join(filter(None, (told, f"flaky beside other probes: {flaky}" if flaky else "")))
 
 
 def markdown(cells: Sequence[Evidence], evidence: str = "cells") -> str:

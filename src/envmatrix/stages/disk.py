@@ -43,7 +43,7 @@ def _installed(builder: Builder, ahead: Sequence[Locked], options: Options) -> i
     """Return the bytes of the wheels that are installed at the same time."""
     if options.prune:
         sizes = sorted((one.lock.size for one in ahead), reverse=True)
-        return sum(sizes[: options.lanes[ENGINE]])
+        return sum(sizes[: options.lanes(builder.engine.capacity)[ENGINE]])
     sharing = builder.building.sharing
     layers = {step for one in ahead for step in sharing.beginnings(one.cell, one.lock)}
     return sum(wheel.size for _, steps in layers for wheel in steps[-1])

@@ -23,6 +23,7 @@ from envmatrix.model.evidence import (
     ProbeResult,
     Seconds,
     Serves,
+    Way,
     import_observations,
 )
 from envmatrix.model.gpus import generations
@@ -86,7 +87,7 @@ class EvidenceMaker:
                 origin=base.origin if base else None,
                 digest=base.digest if base else None,
             ),
-            inputs=self.inputs_of(cell),
+            inputs=self._inputs(cell, results),
             image=self._image(cell, built.image) if built else None,
             reproducibility=self.rebuilds.of(layers),
             seconds=Seconds(
@@ -97,6 +98,12 @@ class EvidenceMaker:
             probes=tuple(results),
             log=self._log(cell, judgement.stage),
         )
+
+    def _inputs(self, cell: Cell, results: Sequence[ProbeResult]) -> Inputs | None:
+        inputs = self.inputs_of(cell)
+        if inputs is None or any(result.ran is Way.SHARED for result in results):
+            return inputs
+        return inputs.model_copy(update={"runner": ""})
 
     def _image(self, cell: Cell, image: Image) -> CellImage:
         cuda = self.matrix.axes.accelerator[cell.accelerator].cuda

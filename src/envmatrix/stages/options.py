@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from envmatrix.engine.process import UNKNOWN, Capacity
+
 MEMORY_FOR_A_CELL = 6 * 2**30
 ENGINE = "engine"
 DOWNLOAD = "download"
@@ -29,18 +31,32 @@ class Options:
     origin: Origin = Origin.AUTO
     probing: bool = True
     prune: bool = False
+    isolated: bool = False
 
-    @property
-    def lanes(self) -> Mapping[str, int]:
-        """How many pieces of work each lane does side by side."""
-        return {DOWNLOAD: 1, ENGINE: self.jobs or default_jobs()}
+    def lanes(self, engine: Capacity) -> Mapping[str, int]:
+        """Return how many pieces of work each lane does side by side.
+
+        `engine` is what the machine of the engine has: the work of its lane is done there.
+        """
+        return {DOWNLOAD: 1, ENGINE: self.jobs or default_jobs(engine)}
 
 
-def default_jobs() -> int:
-    """Return how many cells fit side by side: one for each core, as far as memory allows."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def default_jobs(machine: Capacity = UNKNOWN) -> int:
+    """Return how many cells fit on a machine: one for each core, as far as memory allows.
+
+    What is not known of the machine is taken from the one that runs this.
+    """
+    cores, memory = machine.cores or _own_cores(), machine.memory or _own_memory()
+    return max(1, min(cores, memory // MEMORY_FOR_A_CELL))
+
+
+def _own_cores() -> int:
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+
+
+def _own_memory() -> int:
     try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):
-        memory = 2 * MEMORY_FOR_A_CELL
-    return max(1, min(cores or 1, memory // MEMORY_FOR_A_CELL))
+        return 2 * MEMORY_FOR_A_CELL

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -13,11 +15,13 @@ from envmatrix.engine.containers import isolation
 from envmatrix.engine.process import Limits
 from envmatrix.model.cells import Cell, declared
 from envmatrix.model.digests import digest
-from envmatrix.model.evidence import Outcome, ProbeResult
+from envmatrix.model.evidence import Outcome, ProbeResult, Way
 from envmatrix.model.image_names import USER
 from envmatrix.model.matrix import Matrix
 from envmatrix.probes.headers import Probe, Probes
 from envmatrix.probes.running import run_probe
+from envmatrix.probes.sharing import Group, after, group_of, preload_of, run_shared
+from envmatrix.stages.options import Options
 from envmatrix.stages.recipes import Built
 from envmatrix.store.records import Records
 
@@ -39,19 +43,31 @@ class Probed:
         """How many probes passed, of those that could run."""
         outcomes = [result.outcome for result in self.results]
         runnable = len(outcomes) - outcomes.count(Outcome.NOT_RUN)
-        return f"{outcomes.count(Outcome.PASSED)} of {runnable} passed"
+        flaky = sum(result.flaky for result in self.results)
+        return f"{outcomes.count(Outcome.PASSED)} of {runnable} passed" + (
+            f", {flaky} flaky" if flaky else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Probing:
-    """Runs the probes of cells, and records the result of each."""
+    """Runs the probes of cells, and records the result of each.
+
+    `runner` is the source of the program that runs the probes of a cell in one container.
+    """
 
     matrix: Matrix
     records: Records
     probes: Probes
+    runner: str
+    _gpus: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the one cell that uses the GPUs. A run holds its state folder, and so the GPUs."""
 
-    def run(self, cell: Cell, built: Built, engine: Engine, *, fresh: bool) -> Probed:
-        """Run the probes of a cell in its image. A `fresh` run takes no earlier result.
+    def run(self, cell: Cell, built: Built, engine: Engine, options: Options) -> Probed:
+        """Run the probes of a cell in its image. A fresh run takes no earlier result.
+
+        They share a container, unless the run is isolated. What does not pass there is run again
+        alone, and that result counts.
 
         Raises:
             EngineError: the engine failed.
@@ -59,6 +75,7 @@ class Probing:
         """
         cuda = self.matrix.axes.accelerator[cell.accelerator].cuda is not None
         gpu = cuda and engine.has_gpu
+        probes = self.probes.of(cell)
         place = _Place(
             image=built.image.id,
             layers=built.image.layers,
@@ -66,26 +83,60 @@ class Probing:
             declared=declared(self.matrix, cell).to_json(),
             gpu=engine.gpu if gpu else "",
             stack=self._stack(cell),
+            sharing=(digest(self.runner), *preload_of(probes)),
         )
-        results = []
-        ran = 0
-        for probe in self.probes.of(cell):
-            key = place.key(probe)
-            result = None if fresh or not key else self.records.get("probe", key, ProbeResult)
-            if result is None:
-                result = run_probe(
-                    engine.containers,
-                    place.image,
-                    probe,
-                    gpu=gpu,
-                    stack=place.stack,
-                    unseen_gpu=engine.unseen_gpu if cuda else "",
-                )
-                ran += 1
-                if key:
-                    self.records.put("probe", key, result)
-            results.append(result)
-        return Probed(tuple(results), ran)
+        results = {} if options.fresh else self._known(place, probes, isolated=options.isolated)
+        missing = [probe for probe in probes if probe.name not in results]
+        with self._gpus if gpu else nullcontext():
+            shared: Mapping[str, ProbeResult] = {}
+            group = group_of(probes, {probe.name for probe in missing})
+            if group and not options.isolated:
+                shared = self._shared(place, group, engine, gpu=gpu)
+            for probe in missing:
+                result = shared.get(probe.name)
+                if result is None or not result.passed:
+                    alone = run_probe(
+                        engine.containers,
+                        place.image,
+                        probe,
+                        gpu=gpu,
+                        stack=place.stack,
+                        unseen_gpu=engine.unseen_gpu if cuda else "",
+                    )
+                    result = after(result, alone)
+                    self._keep(place, probe, result)
+                results[probe.name] = result
+        return Probed(tuple(results[probe.name] for probe in probes), len(missing))
+
+    def _known(
+        self, place: _Place, probes: Sequence[Probe], *, isolated: bool
+    ) -> dict[str, ProbeResult]:
+        """Return the recorded results by name. An isolated run takes those of probes alone."""
+        ways = (Way.ALONE,) if isolated else (Way.ALONE, Way.SHARED)
+        found: dict[str, ProbeResult] = {}
+        for probe in probes:
+            for key in (place.key(probe, way) for way in ways):
+                result = self.records.get("probe", key, ProbeResult) if key else None
+                if result is not None:
+                    found.setdefault(probe.name, result)
+        return found
+
+    def _shared(
+        self, place: _Place, group: Group, engine: Engine, *, gpu: bool
+    ) -> Mapping[str, ProbeResult]:
+        """Run in one container those that may share one; keep what passed there."""
+        found = run_shared(
+            engine.containers, place.image, group, self.runner, gpu=gpu, stack=place.stack
+        )
+        for probe in group.probes:
+            result = found.get(probe.name)
+            if result and result.passed:
+                self._keep(place, probe, result)
+        return found
+
+    def _keep(self, place: _Place, probe: Probe, result: ProbeResult) -> None:
+        if key := place.key(probe, result.ran):
+            self.records.put("probe", key, result)
 
     def _stack(self, cell: Cell) -> tuple[str, ...]:
         """Return the names of the distributions that the stack of a cell requires."""
@@ -100,7 +151,8 @@ class _Place:
     """What decides the result of a probe, beside the probe itself.
 
     `config` is the configuration of the image, `gpu` what is known of the GPUs and the driver:
-    empty where there is none, None where there is one that nothing is known of.
+    empty where there is none, None where there is one that nothing is known of. `sharing` decides
+    the results of probes that share a container: the runner, and the modules of the one import.
     """
 
     image: str
@@ -109,11 +161,13 @@ class _Place:
     declared: Mapping[str, str]
     gpu: str | None
     stack: tuple[str, ...]
+    sharing: tuple[str, ...]
 
-    def key(self, probe: Probe) -> str:
+    def key(self, probe: Probe, way: Way) -> str:
         """Return the key of a probe's record; empty where no two runs are known to be equal."""
         if self.gpu is None:
             return ""
+        shared = way is Way.SHARED
         return digest(
             "probe",
             probe.sha256,
@@ -122,6 +176,7 @@ class _Place:
             self.declared,
             self.gpu,
             self.stack,
-            isolation(Limits(seconds=probe.timeout)),
+            isolation(Limits(seconds=probe.timeout), first=shared),
             USER,
+            *(self.sharing if shared else ()),
         )

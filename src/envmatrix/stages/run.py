@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from envmatrix.model.cells import Cell, declared
-from envmatrix.model.evidence import Evidence
+from envmatrix.model.evidence import Evidence, Way
 from envmatrix.model.verdicts import LOCKED, Judgement, Verdict, excluded_by_rule
 from envmatrix.probes.judging import judge_cell
 from envmatrix.stages.build import Builder, Building
@@ -68,7 +68,9 @@ class Runner:
             cells, progress, jobs=options.jobs, fresh=options.fresh, keeping=True
         )
         ahead = list(self.locking.locked(cells, resolutions))
-        evidence = self._current(ahead) if options.prune and not options.fresh else {}
+        evidence = {}
+        if options.prune and not options.fresh:
+            evidence = self._current(ahead, isolated=options.isolated)
         ahead = [one for one in ahead if one.cell.id not in evidence]
         found = Run(())
         if ahead:
@@ -82,13 +84,18 @@ class Runner:
                 self.book.keep(evidence[cell.id])
         return replace(found, cells=[evidence[cell.id] for cell in cells], pruned=options.prune)
 
-    def _current(self, cells: Iterable[Locked]) -> dict[str, Evidence]:
-        """Return the evidence of cells that were run and whose inputs are the same, by cell id."""
+    def _current(self, cells: Iterable[Locked], *, isolated: bool) -> dict[str, Evidence]:
+        """Return the evidence of cells that were run and whose inputs are the same, by cell id.
+
+        With `isolated`, each of their probes ran alone.
+        """
         found = {one.cell.id: self.knowledge.current(one.cell) for one in cells}
         return {
             cell_id: evidence
             for cell_id, evidence in found.items()
-            if evidence and evidence.verdict in (Verdict.WORKS, Verdict.PARTIAL, Verdict.BROKEN)
+            if evidence
+            and evidence.verdict in (Verdict.WORKS, Verdict.PARTIAL, Verdict.BROKEN)
+            and not (isolated and any(one.ran is Way.SHARED for one in evidence.probes))
         }
 
     def _work(
@@ -104,7 +111,12 @@ class Runner:
                     progress.expect(stage, ahead[stage])
             by_id = {one.cell.id: one for one in cells}
             worker = Worker(by_id, builder, self.probing, options, progress)
-            results = run_graph(items, options.lanes, worker.do, builder.engine.cancelled.set)
+            results = run_graph(
+                items,
+                options.lanes(builder.engine.capacity),
+                worker.do,
+                builder.engine.cancelled.set,
+            )
             evidence = {one.cell.id: self._evidence(one.cell, results, builder) for one in cells}
         done = results.values()
         return evidence, Run(

@@ -136,7 +136,10 @@ class Verifier:
         by_id = {one.cell.id: one for one in cells}
         comparer = _Comparer(by_id, builder, progress, self.contents)
         results = run_graph(
-            list(items.values()), options.lanes, comparer.do, builder.engine.cancelled.set
+            list(items.values()),
+            options.lanes(builder.engine.capacity),
+            comparer.do,
+            builder.engine.cancelled.set,
         )
         found = {}
         for one in cells:

@@ -210,7 +210,7 @@ class Worker:
         probed = self._told(
             item.kind,
             item.subject,
-            lambda: self.probing.run(one.cell, built, engine, fresh=self.options.fresh),
+            lambda: self.probing.run(one.cell, built, engine, self.options),
         )
         if self.options.prune and not built.reused:
             engine.images.remove(built.image.id)

@@ -74,8 +74,6 @@ class Knowledge:
         if evidence.inputs is None and now is None and evidence.verdict is Verdict.IMPOSSIBLE:
             asked = self._resolutions.judgement(cell)
             return [] if asked else ["what the resolver is asked"]
-        if evidence.inputs == now:
-            return []
         if evidence.inputs is None or now is None:
-            return ["lock"]
+            return [] if evidence.inputs == now else ["lock"]
         return evidence.inputs.changed(now)

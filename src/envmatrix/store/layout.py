@@ -94,6 +94,14 @@ class Layout:
         """
         return self._data("scripts/probes", "probes")
 
+    def runner(self) -> Path:
+        """Return the program that runs the probes of a cell in one container.
+
+        Raises:
+            InputError: there is none.
+        """
+        return self.probes() / "runner" / "probe_runner.py"
+
     def _data(self, in_checkout: str, in_package: str) -> Path:
         for folder in (_CHECKOUT / in_checkout, _PACKAGE_DATA / in_package):
             if folder.is_dir():

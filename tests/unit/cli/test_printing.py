@@ -28,6 +28,8 @@ from envmatrix.model.evidence import (
     Reproducibility,
     Reproducible,
     Serves,
+    SharedRun,
+    Way,
 )
 from envmatrix.model.matrix_file import load
 from envmatrix.model.verdicts import Judgement, Verdict
@@ -278,7 +280,14 @@ def test_the_story_of_a_cell_that_works(screen: Callable[..., Screen]) -> None:
         reproducibility=Reproducibility(
             status=Reproducible.PROVEN, verified_at=date(2026, 11, 24), notes=("same content",)
         ),
-        probes=[probe(), probe("gpu", outcome=Outcome.NOT_RUN, cause="no GPU", seconds=0)],
+        probes=[
+            probe(ran=Way.SHARED),
+            probe(
+                "jinja2-render",
+                shared=SharedRun(outcome=Outcome.TIMED_OUT, cause="not done after 5 s"),
+            ),
+            probe("gpu", outcome=Outcome.NOT_RUN, cause="no GPU", seconds=0),
+        ],
         log="logs/x.log",
     )
     printing.print_story(CUDA, found, "1 package: libc6")
@@ -292,7 +301,9 @@ def test_the_story_of_a_cell_that_works(screen: Callable[..., Screen]) -> None:
         "  observed version: 3.1.6",
         "  observed python: 3.12   declared: 3.11",
         "  observed codename: [/]   declared: bookworm",
-        "  probe    jinja2-import: passed (1.5 s)",
+        "  probe    jinja2-import: passed (1.5 s, shared)",
+        "  probe    jinja2-render: passed (1.5 s, alone)",
+        "           flaky: timed out beside others: not done after 5 s",
         "  probe    gpu: not run: no GPU (0.0 s)",
         "  built:   2026-11-22, 1.5 GB, 2 layers",
         "  rebuilt: proven, 2026-11-24",

@@ -35,6 +35,8 @@ from envmatrix.model.evidence import (
     Reproducible,
     Seconds,
     Serves,
+    SharedRun,
+    Way,
     import_observations,
     json_schema,
 )
@@ -271,8 +273,40 @@ def test_changed_inputs_are_named(change: dict[str, Any], words_: list[str]) -> 
 
 def test_every_input_can_be_named() -> None:
     """No input can change without a word for it."""
-    for name in set(Inputs.model_fields) - {"probes"}:
+    for name in set(Inputs.model_fields) - {"probes", "runner"}:
         assert len(INPUTS.changed(INPUTS.model_copy(update={name: "new"}))) == 1
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "words_"),
+    [
+        ("", "a", []),
+        ("a", "a", []),
+        ("a", "b", ["the runner of probes"]),
+        ("a", "", ["the runner of probes"]),
+    ],
+)
+def test_the_runner_is_an_input_of_what_ran_in_it(then: str, now: str, words_: list[str]) -> None:
+    """Evidence of probes that each ran alone names no runner, and no new one makes it stale."""
+    before, after = (INPUTS.model_copy(update={"runner": one}) for one in (then, now))
+    assert before.changed(after) == words_
+
+
+@pytest.mark.parametrize(
+    ("earlier", "flaky"), [(None, False), (Outcome.FAILED, False), (Outcome.TIMED_OUT, True)]
+)
+def test_a_probe_that_ended_in_two_ways_is_flaky(earlier: Outcome | None, flaky: bool) -> None:
+    """One that ended in the same way beside others and alone is not."""
+    shared = SharedRun(outcome=earlier) if earlier else None
+    result = ProbeResult(probe="p", required=True, outcome=Outcome.FAILED, shared=shared)
+    assert result.flaky is flaky
+    assert ProbeResult.model_validate(result.to_json()) == result
+
+
+def test_a_result_of_before_ran_alone() -> None:
+    """Evidence that says nothing of it was made when each probe had a container of its own."""
+    result = ProbeResult.model_validate({"probe": "p", "required": True, "outcome": "passed"})
+    assert (result.ran, result.shared, result.passed) == (Way.ALONE, None, True)
 
 
 def test_an_observation_keeps_only_what_was_said() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,33 @@ def write(folder: Path, *names: str, **changes: str) -> Path:
 
 
 # --- one header ------------------------------------------------------------------------------
+
+
+def test_the_probe_that_imports_names_what_others_share() -> None:
+    """Modules have dotted names; without the field nothing is shared."""
+    source = header("torch-import", preload='["torch", "torch.nn"]', alone="true")
+    found = parse_probe(source, PATH)
+    assert (found.preload, found.alone) == (("torch", "torch.nn"), True)
+    assert parse_probe(HEADER, PATH).preload == ()
+    assert not parse_probe(HEADER, PATH).alone
+
+
+@pytest.mark.parametrize(
+    ("name", "preload", "what"),
+    [
+        ("torch-matmul", '["torch"]', "only the probe torch-import can name modules to preload"),
+        ("torch-import", '["torch; x"]', "'torch; x' in preload cannot be the name of a module"),
+        ("torch-import", '["-c"]', "'-c' in preload cannot be the name of a module"),
+        ("torch-import", '[".torch"]', "'.torch' in preload cannot be the name of a module"),
+        ("torch-import", "[1]", "1 in preload cannot be the name of a module"),
+        ("torch-import", '"torch"', '"preload" must be of type list'),
+    ],
+)
+def test_a_preload_that_is_not_one_is_refused(name: str, preload: str, what: str) -> None:
+    """The importer is given these names, so they are names of modules and nothing else."""
+    with pytest.raises(InputError, match=re.escape(what)) as caught:
+        parse_probe(header(name, preload=preload), PATH)
+    assert caught.value.next_step
 
 
 def test_a_header_is_read() -> None:

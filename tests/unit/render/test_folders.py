@@ -78,7 +78,7 @@ class Project:
 
     def inputs(self) -> Inputs:
         """Return the inputs of the cell now."""
-        found = self.folders.inputs(self.cell, PROBES)
+        found = self.folders.inputs(self.cell, PROBES, "runner")
         assert found is not None
         return found
 
@@ -91,12 +91,12 @@ def project(tmp_path: Path, small_text: str, root: Path) -> Project:
 
 def test_a_cell_without_a_lock_has_no_inputs(project: Project) -> None:
     """A cell has inputs once it and its base have a lock."""
-    assert project.folders.inputs(project.cell, PROBES) is None
+    assert project.folders.inputs(project.cell, PROBES, "runner") is None
     assert project.folders.base(project.cell) is None
     lock = project.lock()
     assert project.inputs().probes == PROBES
     project.layout.lock(f"base/{project.cell.base_id}").unlink()
-    assert project.folders.inputs(project.cell, PROBES) is None
+    assert project.folders.inputs(project.cell, PROBES, "runner") is None
     assert set(project.folders.cell(project.cell, lock)) == {
         "Dockerfile",
         "constraints.txt",
@@ -151,7 +151,7 @@ def test_another_probe_changes_that_probe(project: Project) -> None:
     """A probe whose hash differs is named."""
     project.lock()
     before = project.inputs()
-    now = project.folders.inputs(project.cell, PROBES | {"torch-sum": "hash"})
+    now = project.folders.inputs(project.cell, PROBES | {"torch-sum": "hash"}, "runner")
     assert now is not None
     assert before.changed(now) == ["probe torch-sum"]
 

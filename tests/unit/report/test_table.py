@@ -15,6 +15,7 @@ from envmatrix.model.evidence import (
     ProbeResult,
     Reproducibility,
     Reproducible,
+    SharedRun,
 )
 from envmatrix.model.image_names import run_command
 from envmatrix.model.verdicts import Verdict
@@ -68,6 +69,15 @@ def test_a_row_tells_what_the_cell_is() -> None:
         "rebuilt": "the same",
         "why": "",
     }
+
+
+def test_a_flaky_probe_is_told_also_where_the_cell_works() -> None:
+    """The verdict is that of the run alone, and the last field names the probe."""
+    shared = SharedRun(outcome=Outcome.CRASHED)
+    flaky = IMPORTED.model_copy(update={"probe": "torch-nn", "shared": shared})
+    assert row(the_evidence(probes=(IMPORTED, flaky)))[-1] == "flaky beside other probes: torch-nn"
+    broken = the_evidence(Verdict.BROKEN, cause="no", probes=(flaky,))
+    assert row(broken)[-1] == "probe: no; flaky beside other probes: torch-nn"
 
 
 @pytest.mark.parametrize(

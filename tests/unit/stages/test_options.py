@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from envmatrix.engine.process import UNKNOWN, Capacity
 from envmatrix.stages.options import DOWNLOAD, ENGINE, MEMORY_FOR_A_CELL, Options, default_jobs
 
 PAGE = 4096
@@ -54,5 +55,22 @@ def test_a_system_without_affinity_counts_its_cores(monkeypatch: pytest.MonkeyPa
 def test_the_user_decides_over_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs that the user gave are the width of the engine's lane; downloads go one by one."""
     machine(monkeypatch, 2, 64 * MEMORY_FOR_A_CELL)
-    assert Options(jobs=7).lanes == {DOWNLOAD: 1, ENGINE: 7}
-    assert Options().lanes == {DOWNLOAD: 1, ENGINE: 2}
+    assert Options(jobs=7).lanes(UNKNOWN) == {DOWNLOAD: 1, ENGINE: 7}
+    assert Options().lanes(UNKNOWN) == {DOWNLOAD: 1, ENGINE: 2}
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [
+        (Capacity(16, 64 * MEMORY_FOR_A_CELL), 16),
+        (Capacity(16, 3 * MEMORY_FOR_A_CELL), 3),
+        (Capacity(1, 0), 1),
+        (Capacity(0, 3 * MEMORY_FOR_A_CELL), 2),
+    ],
+)
+def test_the_engine_decides_over_the_machine(
+    monkeypatch: pytest.MonkeyPatch, engine: Capacity, expected: int
+) -> None:
+    """The work is done where the engine is; what it does not tell is taken from this machine."""
+    machine(monkeypatch, 2, 64 * MEMORY_FOR_A_CELL)
+    assert Options().lanes(engine)[ENGINE] == expected

@@ -188,6 +188,17 @@ def test_a_stale_file_of_this_machine_hides_no_published_evidence(
     assert "was broken" in neither.judgement(cell).cause
 
 
+def test_evidence_of_another_runner_is_stale(known_with: KnownWith, cell: Cell, book: Book) -> None:
+    """Evidence of probes that ran alone depends on no runner."""
+    alone = the_evidence(inputs=INPUTS)
+    book.keep(alone)
+    now = INPUTS.model_copy(update={"runner": "now"})
+    assert alone == known_with(now).current(cell)
+    book.keep(the_evidence(inputs=INPUTS.model_copy(update={"runner": "before"})))
+    assert known_with(now).current(cell) is None
+    assert "changed since: the runner of probes" in known_with(now).judgement(cell).cause
+
+
 def test_an_attempt_that_failed_hides_no_published_evidence(
     known_with: KnownWith, cell: Cell, book: Book, layout: Layout
 ) -> None:

@@ -59,3 +59,5 @@ def test_an_installed_envmatrix_brings_its_own(
     assert "reinstall envmatrix" in caught.value.next_step
     (tmp_path / "data" / "templates").mkdir(parents=True)
     assert layout.templates() == tmp_path / "data" / "templates"
+    (tmp_path / "data" / "probes").mkdir()
+    assert layout.runner() == tmp_path / "data" / "probes" / "runner" / "probe_runner.py"
