@@ -214,6 +214,8 @@ class ContainerHost:
         self.observed: dict[str, Observed] = {}
         self.on_run: Callable[[RunRequest], Exit] = self.pass_probe
         self.has_gpu: Callable[[], bool] = lambda: False
+        self.runs: Callable[[str], bool] = lambda _: True
+        """Says whether the engine runs programs of an architecture."""
         self.told: dict[str, Any] = {}
         """What every container tells of its state instead of the truth."""
         self._vanish = vanish
@@ -329,6 +331,8 @@ class ContainerHost:
     def _exit(self, request: RunRequest) -> Exit:
         if kill := self.faults.take(Killed, request.probe):
             return Exit(SIGKILLED, kill.output, seconds=kill.after, oom=kill.oom)
+        if not self.runs(request.image.architecture):
+            return Exit(1, stderr=f"exec {request.command[0]}: exec format error\n")
         try:
             return self.on_run(request)
         except Exception as error:  # noqa: BLE001  (the test's own function is at fault)

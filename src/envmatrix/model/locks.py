@@ -23,7 +23,8 @@ UV_RELEASES = "0.13"
 
 # The glibc versions that uv 0.13 has a platform for. A newer glibc takes the newest of them.
 UV_GLIBC = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)
-MACHINES = {"amd64": "x86_64"}
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""By architecture: its name in the tags of wheels."""
 
 
 @dataclass(frozen=True, slots=True)

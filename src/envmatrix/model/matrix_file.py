@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from envmatrix.model.errors import InputError
 from envmatrix.model.matrix import (
     ALLOWED,
+    NATIVE_ARCH,
     OWN_PYTHON,
     STACKED,
     Matrix,
@@ -180,6 +181,8 @@ def _in_words(node: _Schema) -> str:
         return ALLOWED[node["pattern"]]
     if "const" in node:
         return json.dumps(node["const"])
+    if "enum" in node:
+        return " or ".join(map(json.dumps, node["enum"]))
     if "properties" in node:
         return f"a mapping with some of the keys {', '.join(_keys(node))}"
     if "items" in node:
@@ -330,6 +333,8 @@ def _bad_where(
         for pattern in patterns:
             if axis == "python" and pattern == OWN_PYTHON:
                 continue
+            if axis == "arch" and pattern == NATIVE_ARCH and isinstance(where, ProfileEntry):
+                continue
             if not any(value_matches(axis, value, pattern) for value in known[axis]):
                 yield (
                     (*location, axis),
@@ -372,7 +377,12 @@ def _too_large(matrix: Matrix) -> Iterator[_Problem]:
             "declare fewer values, or split the matrix into several files",
         )
         return
-    declared = sum(places * len(framework.offers) for framework in matrix.frameworks.values())
+    places = len(axes.os) * len(axes.python)
+    declared = sum(
+        places * len(framework.offers(arch))
+        for framework in matrix.frameworks.values()
+        for arch in axes.arch
+    )
     if declared > MAX_CELLS:
         yield (
             ("axes",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -13,6 +13,7 @@ from envmatrix.engine.containers import isolation
 from envmatrix.engine.process import Limits
 from envmatrix.model.cells import Cell, declared
 from envmatrix.model.digests import digest
+from envmatrix.model.emulation import SLOWDOWN, under_emulation
 from envmatrix.model.evidence import Outcome, ProbeResult
 from envmatrix.model.image_names import USER
 from envmatrix.model.matrix import Matrix
@@ -58,6 +59,9 @@ class Probing:
             Cancelled: the user asked to stop.
         """
         cuda = self.matrix.axes.accelerator[cell.accelerator].cuda is not None
+        emulated = engine.emulates(cell.arch)
+        # The libraries of a driver are of the host's own architecture.
+        cuda = cuda and not emulated
         gpu = cuda and engine.has_gpu
         place = _Place(
             image=built.image.id,
@@ -66,10 +70,11 @@ class Probing:
             declared=declared(self.matrix, cell).to_json(),
             gpu=engine.gpu if gpu else "",
             stack=self._stack(cell),
+            emulated=emulated,
         )
         results = []
         ran = 0
-        for probe in self.probes.of(cell):
+        for probe in map(place.in_time, self.probes.of(cell)):
             key = place.key(probe)
             result = None if fresh or not key else self.records.get("probe", key, ProbeResult)
             if result is None:
@@ -81,6 +86,7 @@ class Probing:
                     stack=place.stack,
                     unseen_gpu=engine.unseen_gpu if cuda else "",
                 )
+                result = under_emulation(result) if emulated else result
                 ran += 1
                 if key:
                     self.records.put("probe", key, result)
@@ -109,6 +115,11 @@ class _Place:
     declared: Mapping[str, str]
     gpu: str | None
     stack: tuple[str, ...]
+    emulated: bool
+
+    def in_time(self, probe: Probe) -> Probe:
+        """Return a probe with the time limit that it has here."""
+        return replace(probe, timeout=probe.timeout * SLOWDOWN) if self.emulated else probe
 
     def key(self, probe: Probe) -> str:
         """Return the key of a probe's record; empty where no two runs are known to be equal."""
@@ -124,4 +135,5 @@ class _Place:
             self.stack,
             isolation(Limits(seconds=probe.timeout)),
             USER,
+            *(["emulated"] if self.emulated else []),
         )

@@ -73,6 +73,7 @@ def make(folder: Path) -> list[str]:
     return make_root(
         "bookworm",
         folder / "roots" / "bookworm.tar",
+        architecture="arm64",
         packages=["python3", "ca-certificates"],
         epoch=1_700_000_000,
         log=folder / "logs" / "bookworm.log",
@@ -103,6 +104,7 @@ def test_mmdebstrap_is_told_what_to_make(
     hooks = [hook.replace("{held}", str(roots / "bookworm.packages")) for hook in HOOKS]
     assert (program / "arguments").read_text().splitlines() == [
         "--variant=minbase",
+        "--architectures=arm64",
         f"--mode={mode}",
         "--include=python3,ca-certificates",
         '--aptopt=Acquire::Check-Valid-Until "false"',
