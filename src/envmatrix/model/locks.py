@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
@@ -211,8 +212,11 @@ def _told(filename: str) -> tuple[str, Version] | None:
     return name, version
 
 
+@lru_cache(maxsize=256)
 def parse_lock(text: str, where: str) -> Lock:
     """Read back a lock file, which is untrusted. `where` names the file.
+
+    A command asks for the same lock several times, and each of its wheels is checked.
 
     Raises:
         InputError: the text is not one that `Lock.text` gives, and at which line.

@@ -343,6 +343,7 @@ def _glob_matches(value: str, pattern: str) -> bool:
     return fnmatchcase(value, pattern)
 
 
+@lru_cache(maxsize=16384)
 def value_matches(axis: str, value: str, pattern: str) -> bool:
     """Return whether the value of an axis fits a pattern (exact, glob, or version specifier)."""
     if axis in ("version", "python"):
