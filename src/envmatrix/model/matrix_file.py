@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from envmatrix.model.errors import InputError
 from envmatrix.model.matrix import (
     ALLOWED,
+    DEFAULT_ARCH,
     NATIVE_ARCH,
     OWN_PYTHON,
     STACKED,
@@ -244,6 +245,7 @@ def _contradictions(matrix: Matrix) -> Iterator[_Problem]:
     for name, stack in matrix.stacks.items():
         for index, where in enumerate(stack.cells):
             yield from _bad_where(matrix, where, ("stacks", name, "cells", index), of_a_stack=True)
+    yield from _long_ids(matrix)
     yield from _too_large(matrix)
 
 
@@ -361,6 +363,27 @@ def _bad_profile(
             f'no profile "{entry.profile}" stands above this one',
             nearest(entry.profile, earlier) if earlier else "move it below the one it names",
         )
+
+
+ID_CHARACTERS = 128
+"""The characters that the tag of an image may have."""
+
+
+def _long_ids(matrix: Matrix) -> Iterator[_Problem]:
+    """Yield frameworks of which an id could be too long, though no name is."""
+    axes = matrix.axes
+    stack = max((len(name) + 1 for name in matrix.stacks), default=0)
+    arch = max(len(name) + 1 if name != DEFAULT_ARCH else 0 for name in axes.arch)
+    place = sum(max(map(len, values)) for values in (axes.python, axes.os, axes.accelerator))
+    for name, framework in matrix.frameworks.items():
+        version = max(map(len, framework.versions))
+        length = len(name) + stack + len("-") + version + len("-py--") + place + arch
+        if length > ID_CHARACTERS:
+            yield (
+                ("frameworks", name),
+                f"an id of it could have {length} characters, and {ID_CHARACTERS} are the most",
+                "shorten its name, or those of systems, accelerators and stacks",
+            )
 
 
 def _too_large(matrix: Matrix) -> Iterator[_Problem]:

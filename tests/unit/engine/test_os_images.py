@@ -160,6 +160,28 @@ def test_a_machine_without_mmdebstrap_is_told_how_to_get_it(
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "E: install arch-test for foreign architecture support\n",
+        "E: arm64 can neither be executed natively nor via qemu user emulation with binfmt_misc\n",
+        "chroot: failed to run command 'sh': Exec format error\n",
+    ],
+)
+def test_a_machine_that_does_not_emulate_is_told_how_to(
+    program: Path, tmp_path: Path, said: str
+) -> None:
+    """The error names the architecture and the script."""
+    (program / "fail").write_text(said)
+    with pytest.raises(ToolError) as caught:
+        make(tmp_path)
+    assert caught.value.what == (
+        "bookworm for arm64 cannot be bootstrapped: this machine does not emulate arm64"
+    )
+    assert "scripts/setup-engine --emulate arm64" in caught.value.next_step
+    assert caught.value.kind == "blocked"
+
+
 def test_the_program_sees_only_the_environment_that_we_let_in(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
