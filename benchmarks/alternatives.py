@@ -82,6 +82,7 @@ def prepare(workspace: Workspace, engine: Engine, cells: Iterable[Cell], folder:
             make_root(
                 system.bootstrap,
                 tar,
+                architecture=cell.arch,
                 packages=["ca-certificates"],
                 epoch=workspace.matrix.resolve.epoch,
                 log=folder / f"{cell.os}.log",

@@ -97,7 +97,8 @@ class Facts:
     """What an engine says of itself. `root` is a folder of the fake unless it is set.
 
     An engine that `needs_session` has a BuildKit that takes no context without one. One that does
-    not `reach` our loopback network is on another machine, or in a network of its own.
+    not `reach` our loopback network is on another machine, or in a network of its own. It runs
+    images of its own architecture, and of those that it `emulates`.
     """
 
     version: str = "27.5.1"
@@ -108,6 +109,7 @@ class Facts:
     nvidia: bool = False
     needs_session: bool = False
     reaches: bool = True
+    emulates: tuple[str, ...] = ()
     memory: int = 8 * 2**30
     root: str | None = None
 
@@ -143,6 +145,9 @@ class FakeEngine:
         self.builds = Builders(self.images, self.faults, self.vanish, self._base)
         self.containers = ContainerHost(self.images, self.faults, self.vanish, self.errors)
         self.containers.has_gpu = lambda: self.facts.nvidia
+        self.containers.runs = lambda architecture: (
+            architecture in (self.facts.image_architecture, *self.facts.emulates)
+        )
         self._routes = self._make_routes()
 
     # --- its life
@@ -308,6 +313,7 @@ class FakeEngine:
             ("GET", "/images/(.+)/json", images.inspect),
             ("GET", "/images/(.+)/get", images.saved),
             ("POST", "/images/create", self._create_image),
+            ("POST", "/images/load", images.loaded),
             ("POST", "/images/(.+)/tag", images.tag),
             ("DELETE", "/images/(.+)", images.removed),
             ("POST", "/build", self._build),
@@ -450,9 +456,10 @@ class FakeEngine:
             return self.images.imported(request)
         tag = request.one("tag") or "latest"
         joint = "@" if tag.startswith("sha256:") else ":"
-        return self._pull(f"{request.one('fromImage')}{joint}{tag}")
+        architecture = request.one("platform").removeprefix("linux/")
+        return self._pull(f"{request.one('fromImage')}{joint}{tag}", architecture)
 
-    def _pull(self, reference: str) -> Answer:
+    def _pull(self, reference: str, architecture: str) -> Answer:
         refusal = self.faults.take(PullRefused, reference)
         if refusal and not refusal.in_stream:
             raise Refused(refusal.status, refusal.text(reference))
@@ -464,7 +471,7 @@ class FakeEngine:
         elif not self._is_pullable(reference):
             raise Refused(404, PullRefused().text(reference))
         else:
-            image = self._pulled(reference)
+            image = self._pulled(reference, architecture)
             lines += [
                 {"status": f"Digest: {image.id}"},
                 {"status": f"Status: Downloaded newer image for {reference}"},
@@ -474,10 +481,14 @@ class FakeEngine:
     def _is_pullable(self, reference: str) -> bool:
         return any(fnmatchcase(reference, pattern) for pattern in self.pullable)
 
-    def _pulled(self, reference: str) -> FakeImage:
+    def _pulled(self, reference: str, architecture: str = "") -> FakeImage:
         name, at, digest = reference.partition("@")
         moves = self._moves[reference]
-        image = self.add_image(*([] if at else [name]), files=_release(name, moves))
+        image = self.add_image(
+            *([] if at else [name]),
+            files=_release(name, moves),
+            architecture=architecture or None,
+        )
         repository = tagged(name).rpartition(":")[0]
         self.images.digests[f"{repository}@{digest or self.digest_of(reference)}"] = image.id
         return image

@@ -80,6 +80,7 @@ class BuildRecord:
     network: str
     no_cache: bool
     files: Mapping[str, bytes]
+    platform: str = ""
     steps: list[str] = field(default_factory=list)
     ended: Literal["", "made", "failed", "cancelled"] = ""
     image: str = ""
@@ -554,6 +555,7 @@ def _record(
         request.one("networkmode"),
         request.flag("nocache"),
         {**files, "Dockerfile": files[dockerfile]},
+        request.one("platform"),
     )
 
 

@@ -244,6 +244,8 @@ class ContainerHost:
         self.on_run: Callable[[RunRequest], Exit] = self.pass_probe
         self.on_service: Callable[[RunRequest], Exit] = serve
         self.has_gpu: Callable[[], bool] = lambda: False
+        self.runs: Callable[[str], bool] = lambda _: True
+        """Says whether the engine runs programs of an architecture."""
         self.told: dict[str, Any] = {}
         """What every container tells of its state instead of the truth."""
         self._vanish = vanish
@@ -361,6 +363,8 @@ class ContainerHost:
             return self.on_service(request)
         if kill := self.faults.take(Killed, request.probe):
             return Exit(SIGKILLED, kill.output, seconds=kill.after, oom=kill.oom)
+        if not self.runs(request.image.architecture):
+            return Exit(1, stderr=f"exec {request.command[0]}: exec format error\n")
         try:
             return self._run_parts(request) if request.parts else self.on_run(request)
         except Exception as error:  # noqa: BLE001  (the test's own function is at fault)

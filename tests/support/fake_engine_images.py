@@ -236,6 +236,24 @@ class ImageStore:
         self.add(image, *([name] if name else []))
         return Answer(body=json.dumps({"status": image.id}).encode() + b"\r\n")
 
+    def loaded(self, request: Request) -> Answer:
+        """Answer `POST /images/load`: an image from the tar of `docker save`."""
+        with tarfile.open(fileobj=io.BytesIO(request.body)) as tar:
+            files = {
+                member.name: file.read() for member in tar if (file := tar.extractfile(member))
+            }
+        (manifest,) = json.loads(files["manifest.json"])
+        document = json.loads(files[manifest["Config"]])
+        layers = tuple(files[name] for name in manifest["Layers"])
+        if document["rootfs"]["diff_ids"] != [sha256(layer) for layer in layers]:
+            return Answer(body=b'{"error":"invalid diffID for layer 0"}\r\n')
+        config = {"Env": None, "Cmd": None, "Labels": None, **document["config"]}
+        image = FakeImage(
+            layers, config, document["architecture"], document["created"], history=("load",)
+        )
+        self.add(image, *manifest["RepoTags"])
+        return Answer(body=json.dumps({"stream": f"Loaded image: {image.id}"}).encode() + b"\r\n")
+
     def saved(self, _: Request, name: str) -> Answer:
         """Answer `GET /images/{name}/get`: the tar of `docker save`."""
         image = self.get(name)

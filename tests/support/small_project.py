@@ -74,6 +74,10 @@ CUDA = "jinja2-3.1.6-py3.11-debian12-cu130"
 NEWER = "jinja2-3.1.6-py3.13-debian13-cpu"
 IMPOSSIBLE = "jinja2-9.9.9-py3.11-debian12-cpu"
 EXCLUDED = "jinja2-2.9.6-py3.13-debian13-cpu"
+ARM_MATRIX = MATRIX.replace("arch: [amd64]", "arch: [amd64, arm64]")
+"""The matrix for two architectures."""
+ARM = f"{GOOD}-arm64"
+"""The same cell as `GOOD` on the other architecture."""
 LOCKED = (GOOD, OLD, CUDA, NEWER, IMPOSSIBLE)
 """The cells that `make_locked_project` locks."""
 BASE = "debian12-py3.11-cpu"
@@ -182,10 +186,16 @@ def serve_wheels(index: FakeIndex) -> None:
     """Let an index serve every wheel that the small matrix can be locked to."""
     for version in ("2.9.6", "3.1.6"):
         index.add("jinja2", version, requires=["markupsafe>=2"])
-    tags = [f"cp3{minor}-cp3{minor}-manylinux_2_17_x86_64" for minor in (11, 13)]
+    machines = ("x86_64", "aarch64")
+    tags = [
+        f"cp3{minor}-cp3{minor}-manylinux_2_17_{machine}"
+        for minor in (11, 13)
+        for machine in machines
+    ]
     index.add("markupsafe", "3.0.1", tags=tags)
     index.add("pip", "26.0")
-    index.add("uv", "0.13.9", tags="py3-none-manylinux_2_17_x86_64")
+    tags = [f"py3-none-manylinux_2_17_{machine}" for machine in machines]
+    index.add("uv", "0.13.9", tags=tags)
 
 
 @dataclass(frozen=True)

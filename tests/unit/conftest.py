@@ -45,9 +45,9 @@ frameworks:
     title: TensorFlow
     versions: ["2.21.0"]
     variants:
-      - name: tensorflow-cpu
-        requires: ["tensorflow-cpu=={version}"]
-        accelerators: {cpu: ["2.21.0"]}
+      - {name: tensorflow-cpu, arch: ["amd64"],
+         requires: ["tensorflow-cpu=={version}"],
+         accelerators: {cpu: ["2.21.0"]}}
 rules:
   - when: {framework: torch, version: "<2.10", python: "3.9"}
     constrain: ["setuptools<82"]

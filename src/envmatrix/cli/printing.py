@@ -199,7 +199,7 @@ def print_verified(cells: Iterable[Evidence]) -> None:
 
 def print_story(cell: Cell, found: Evidence, drift: str) -> None:
     """Print the whole story of one cell; `drift` says how its system differs from the published."""
-    say(f"{cell.id}: {found.verdict}", style=COLOURS[found.verdict])
+    say(f"{cell.id}: {found.told}", style=COLOURS[found.verdict])
     _print_reason(found)
     _print_inputs(cell, found)
     if found.serves:

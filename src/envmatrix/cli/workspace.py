@@ -6,6 +6,7 @@ Each part is made when a command first asks for it. What talks to the engine is 
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,7 +80,7 @@ class Workspace:
         Raises:
             InputError: a selector or the profile matches nothing.
         """
-        chosen = choose(self.matrix, self.cells, select or (), profile)
+        chosen = choose(self.matrix, self.cells, select or (), profile, native_arch())
         if not chosen:
             raise InputError(
                 f"the profile {profile or 'quick'} matches no cell",
@@ -256,6 +257,15 @@ class Workspace:
         from envmatrix.stages.verify import Verifier
 
         return Verifier(self.runner, self.rebuilds, self.packages)
+
+
+def native_arch() -> str:
+    """Return the architecture of this machine in the words of the matrix, where it has one.
+
+    The engine may be on another machine. It is not asked, because `plan` needs none.
+    """
+    machine = platform.machine().lower()
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
 def workspace_of(context: typer.Context) -> Workspace:

@@ -43,12 +43,16 @@ class NeedsSession(Exception):  # noqa: N818  (not an error: another builder can
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """One build. `hosts` maps the names of hosts to the addresses at which the steps find them."""
+    """One build. `hosts` maps the names of hosts to the addresses at which the steps find them.
+
+    `platform` is such as linux/arm64, and empty for that of the engine.
+    """
 
     tag: str | None
     arguments: Mapping[str, str]
     hosts: Mapping[str, str]
     labels: Mapping[str, str]
+    platform: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -68,6 +72,7 @@ class Build:
             "extrahosts": [f"{name}:{address}" for name, address in self.hosts.items()],
             "labels": json.dumps(dict(self.labels)),
             **({"t": self.tag} if self.tag else {}),
+            **({"platform": self.platform} if self.platform else {}),
         }
 
 

@@ -64,14 +64,16 @@ class Builds:
         hosts: Mapping[str, str],
         labels: Mapping[str, str],
         log: Callable[[str], None],
+        platform: str = "",
         fresh: bool = False,
     ) -> Image:
         """Build an image from a folder of text files, and return the image.
 
         The steps use the network of the host. `hosts` maps the names of hosts to the addresses at
         which the steps find them. The steps use the user's proxies, but not for these hosts. `log`
-        gets the output of the build, without the credentials of the proxies. A `fresh` build takes
-        nothing from the build cache.
+        gets the output of the build, without the credentials of the proxies. `platform` is that of
+        the image below, such as linux/arm64, where it is not the engine's own. A `fresh` build
+        takes nothing from the build cache.
 
         BuildKit builds, except in two cases where the classic builder does. The first case is a
         `fresh` build: if BuildKit makes a layer that an image already has, engines such as 20.10
@@ -94,7 +96,11 @@ class Builds:
         # The image gets its name only after the build: Docker 28 with containerd's image store
         # deletes the image that had the name before, if BuildKit gives the name away.
         build = buildkit.Build(
-            tag=None, arguments={**proxies, **arguments}, hosts=hosts, labels=labels
+            tag=None,
+            arguments={**proxies, **arguments},
+            hosts=hosts,
+            labels=labels,
+            platform=platform,
         )
         with (
             translated(f"build {tag or 'an image'}"),
@@ -166,6 +172,7 @@ class Builds:
                 buildargs=dict(build.arguments),
                 extra_hosts=dict(build.hosts),
                 labels=dict(build.labels),
+                platform=build.platform or None,
                 rm=True,
                 forcerm=True,
                 nocache=fresh,

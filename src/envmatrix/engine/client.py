@@ -13,6 +13,7 @@ from envmatrix.engine.build_cache import BuildCache
 from envmatrix.engine.builds import Builds
 from envmatrix.engine.connection import Connection
 from envmatrix.engine.containers import Containers
+from envmatrix.engine.emulation import runs
 from envmatrix.engine.gpus import gpu_identity, unseen_gpu
 from envmatrix.engine.image import Image
 from envmatrix.engine.images import Images
@@ -40,6 +41,8 @@ class Engine:
         self.images = Images(self.connection, self.build_cache)
         self.builds = Builds(self.connection, self.images)
         self.containers = Containers(self.connection)
+        self._trying = threading.Lock()
+        self._emulated: dict[str, bool] = {}
 
     @classmethod
     @contextmanager
@@ -79,6 +82,23 @@ class Engine:
         """What the machine of the engine has to work with, as far as the engine tells."""
         info = self.connection.info
         return Capacity(int(info.get("NCPU") or 0), int(info.get("MemTotal") or 0))
+
+    def is_foreign(self, architecture: str) -> bool:
+        """Return whether the engine is of another architecture, and could only emulate this one."""
+        return self.architecture not in ("", architecture)
+
+    def emulates(self, architecture: str) -> bool:
+        """Return whether the engine runs programs of a foreign architecture. It is tried once.
+
+        Raises:
+            EngineError: the engine failed, so it is not known.
+        """
+        if not self.is_foreign(architecture):
+            return False
+        with self._trying:
+            if architecture not in self._emulated:
+                self._emulated[architecture] = runs(self.images, self.containers, architecture)
+            return self._emulated[architecture]
 
     def reaches(self, address: str) -> bool:
         """Return whether builds reach an address of this machine's loopback network."""

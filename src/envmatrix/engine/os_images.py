@@ -44,14 +44,27 @@ ENVIRONMENT = {
 """What the scripts of the packages see in their environment, on every machine alike."""
 _KEPT = re.compile(r"PATH|HOME|TMPDIR|APT_CONFIG|SSL_CERT_(?:FILE|DIR)|\w+_PROXY", re.IGNORECASE)
 
+# What mmdebstrap and the kernel say where the packages are of an architecture that nothing runs.
+_NO_EMULATION = re.compile(
+    r"arch-test for foreign architecture|emulation with binfmt_misc|exec format error",
+    re.IGNORECASE,
+)
 _FIELDS = ("Package", "Version", "Architecture", "SHA256")
 _FIELD = re.compile(rf"^({'|'.join(_FIELDS)}): (\S+)$", re.MULTILINE)
 
 
 def make_root(
-    suite: str, destination: Path, *, packages: Sequence[str], epoch: int, log: Path
+    suite: str,
+    destination: Path,
+    *,
+    architecture: str,
+    packages: Sequence[str],
+    epoch: int,
+    log: Path,
 ) -> list[str]:
     """Write a tar of the root filesystem of a suite, with `packages`, to `destination`.
+
+    The scripts of the packages run, so this machine is of the `architecture` or emulates it.
 
     Every new file gets the time `epoch`, so the same packages give the same bytes. Return every
     package of the root filesystem as `name version architecture sha256`, sorted.
@@ -74,6 +87,7 @@ def make_root(
     command = [
         program,
         "--variant=minbase",
+        f"--architectures={architecture}",
         f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
         f"--include={','.join(packages)}",
         # Package lists expire after a week. An older mirror is still signed, so we accept it.
@@ -95,6 +109,14 @@ def make_root(
         for path in (partial, held):
             path.unlink(missing_ok=True)
         said = log.read_text(encoding="utf-8", errors="replace")
+        if _NO_EMULATION.search(said):
+            raise ToolError(
+                f"{suite} for {architecture} cannot be bootstrapped: this machine does not emulate "
+                f"{architecture}",
+                where=str(log),
+                next_step=f"let it do so (scripts/setup-engine --emulate {architecture})",
+                kind="blocked",
+            )
         found = classify(said, SURROUNDINGS)
         raise ToolError(
             f"mmdebstrap could not make {suite}: {' '.join(said.strip().splitlines()[-3:])}",

@@ -8,6 +8,7 @@ from functools import partial
 
 from envmatrix.model.evidence import Axes, Declared
 from envmatrix.model.matrix import (
+    DEFAULT_ARCH,
     OWN_PYTHON,
     STACKED,
     Matrix,
@@ -16,8 +17,6 @@ from envmatrix.model.matrix import (
     Where,
     value_matches,
 )
-
-DEFAULT_ARCH = "amd64"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +62,19 @@ class Cell:
         )
 
     @property
+    def system_id(self) -> str:
+        """The id of the operating system image below the base."""
+        return system_id(self.os, self.arch)
+
+    @property
     def base_id(self) -> str:
         """The id of the base image the cell stands on."""
         return f"{self.os}-py{self.python}-{self.accelerator}{_arch_suffix(self.arch)}"
+
+
+def system_id(os: str, arch: str) -> str:
+    """Return the id of an operating system for an architecture, such as debian12-arm64."""
+    return f"{os}{_arch_suffix(arch)}"
 
 
 def expand(matrix: Matrix) -> list[Cell]:
@@ -114,10 +123,10 @@ def contains(where: Where, cell: Cell) -> bool:
 
 def _expand(matrix: Matrix) -> Iterator[Cell]:
     for name, framework in matrix.frameworks.items():
-        for (version, accelerator), variant in framework.offers.items():
-            for os_name, os in matrix.axes.os.items():
-                for python in matrix.axes.python:
-                    for arch in matrix.axes.arch:
+        for arch in matrix.axes.arch:
+            for (version, accelerator), variant in framework.offers(arch).items():
+                for os_name, os in matrix.axes.os.items():
+                    for python in matrix.axes.python:
                         axes = {
                             "framework": name,
                             "version": version,
@@ -163,14 +172,17 @@ def _arch_suffix(arch: str) -> str:
 
 
 def _matches(where: Where, value_of: Callable[[str], str], *, own_python: bool) -> bool:
-    return all(
-        any(
-            (axis == "python" and pattern == OWN_PYTHON and own_python)
-            or value_matches(axis, value_of(axis), pattern)
-            for pattern in patterns
-        )
-        for axis, patterns in where.patterns
-    )
+    # Loops, because `plan` over all cells does this 70 000 times.
+    for axis, patterns in where.patterns:
+        value = value_of(axis)
+        for pattern in patterns:
+            if value_matches(axis, value, pattern):
+                break
+            if axis == "python" and pattern == OWN_PYTHON and own_python:
+                break
+        else:
+            return False
+    return True
 
 
 def declared(matrix: Matrix, cell: Cell) -> Declared:

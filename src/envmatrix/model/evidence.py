@@ -470,6 +470,13 @@ class Evidence(Part):
     ] = CONTAINER
     id: Annotated[Handle, Field(description="The id of the cell, its only handle.")]
     axes: Annotated[Axes, Field(description="The value of the cell on each axis.")]
+    emulated: Annotated[
+        bool,
+        Field(
+            description="Whether it was built and run on an engine of another architecture, by "
+            "emulation. Its seconds then say nothing about a machine of that architecture."
+        ),
+    ] = False
     verdict: Annotated[Verdict, Field(description="What is known of the cell.")]
     stage: Annotated[str, Field(description="The stage that gave the verdict.")]
     class_: Annotated[
@@ -511,8 +518,14 @@ class Evidence(Part):
 
     @property
     def judgement(self) -> Judgement:
-        """The verdict with its reason."""
-        return Judgement(self.verdict, self.stage, self.class_, self.cause, self.remedy)
+        """The verdict with its reason. What works under emulation alone says so."""
+        cause = self.cause or ("under emulation" if self.emulated else "")
+        return Judgement(self.verdict, self.stage, self.class_, cause, self.remedy)
+
+    @property
+    def told(self) -> str:
+        """The verdict in words, such as works (emulated)."""
+        return f"{self.verdict} (emulated)" if self.emulated else self.verdict.value
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ for this one, so the layers do not depend on the host.
 
 def os_tag(cell: Cell) -> str:
     """Return the local name of the operating system image below a cell."""
-    return f"{REPOSITORY}/os:{cell.os}"
+    return f"{REPOSITORY}/os:{cell.system_id}"
 
 
 def base_tag(cell: Cell) -> str:

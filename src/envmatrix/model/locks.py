@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
@@ -23,7 +24,8 @@ UV_RELEASES = "0.13"
 
 # The glibc versions that uv 0.13 has a platform for. A newer glibc takes the newest of them.
 UV_GLIBC = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)
-MACHINES = {"amd64": "x86_64"}
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""By architecture: its name in the tags of wheels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +212,11 @@ def _told(filename: str) -> tuple[str, Version] | None:
     return name, version
 
 
+@lru_cache(maxsize=256)
 def parse_lock(text: str, where: str) -> Lock:
     """Read back a lock file, which is untrusted. `where` names the file.
+
+    A command asks for the same lock several times, and each of its wheels is checked.
 
     Raises:
         InputError: the text is not one that `Lock.text` gives, and at which line.

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from packaging.requirements import Requirement as Parsed
 from packaging.specifiers import SpecifierSet
@@ -27,6 +27,10 @@ from pydantic import (
 
 NAMED_AT_MOST = 12
 OWN_PYTHON = "own"
+NATIVE_ARCH = "native"
+"""In a profile: the architecture of the machine that runs envmatrix."""
+DEFAULT_ARCH: Final = "amd64"
+"""The architecture that ids leave out."""
 STACKED = "+"
 """Between framework and stack on the framework axis: torch+vision."""
 
@@ -168,6 +172,9 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Arch = Literal["amd64", "arm64"]
+
+
 class OperatingSystem(_Model):
     """An operating system release: what its C library and own Python are, where it comes from."""
 
@@ -192,13 +199,17 @@ class Axes(_Model):
     os: Annotated[Mapping[Word, OperatingSystem], Field(min_length=1)]
     python: Annotated[Sequence[PythonVersion], Field(min_length=1)]
     accelerator: Annotated[Mapping[Word, Accelerator], Field(min_length=1)]
-    arch: Annotated[Sequence[Literal["amd64"]], Field(min_length=1)] = ("amd64",)
+    arch: Annotated[Sequence[Arch], Field(min_length=1)] = (DEFAULT_ARCH,)
 
 
 class Variant(_Model):
-    """Which requirements give which accelerators, for which versions of the framework."""
+    """Which requirements give which accelerators, for which versions of the framework.
+
+    `arch` are the architectures for which it does; None stands for all.
+    """
 
     name: Name
+    arch: Annotated[Sequence[Arch], Field(min_length=1)] | None = None
     requires: Annotated[Sequence[Template], Field(min_length=1)]
     index: IndexUrl | None = None
     accelerators: Annotated[
@@ -214,12 +225,12 @@ class Framework(_Model):
     versions: Annotated[Sequence[ReleaseVersion], Field(min_length=1)]
     variants: Annotated[Sequence[Variant], Field(min_length=1)]
 
-    @cached_property
-    def offers(self) -> Mapping[tuple[str, str], Variant]:
-        """The variant that gives each (version, accelerator): the first that offers it."""
+    def offers(self, arch: str) -> Mapping[tuple[str, str], Variant]:
+        """Return the variant that gives each (version, accelerator): the first that offers it."""
         found: dict[tuple[str, str], Variant] = {}
+        variants = [one for one in self.variants if one.arch is None or arch in one.arch]
         for version in self.versions:
-            for variant in self.variants:
+            for variant in variants:
                 for accelerator, patterns in variant.accelerators.items():
                     if any(version_matches(version, pattern) for pattern in patterns):
                         found.setdefault((version, accelerator), variant)
@@ -332,6 +343,7 @@ def _glob_matches(value: str, pattern: str) -> bool:
     return fnmatchcase(value, pattern)
 
 
+@lru_cache(maxsize=16384)
 def value_matches(axis: str, value: str, pattern: str) -> bool:
     """Return whether the value of an axis fits a pattern (exact, glob, or version specifier)."""
     if axis in ("version", "python"):

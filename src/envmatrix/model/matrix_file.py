@@ -15,6 +15,8 @@ from pydantic_core import ErrorDetails
 from envmatrix.model.errors import InputError
 from envmatrix.model.matrix import (
     ALLOWED,
+    DEFAULT_ARCH,
+    NATIVE_ARCH,
     OWN_PYTHON,
     STACKED,
     Matrix,
@@ -180,6 +182,8 @@ def _in_words(node: _Schema) -> str:
         return ALLOWED[node["pattern"]]
     if "const" in node:
         return json.dumps(node["const"])
+    if "enum" in node:
+        return " or ".join(map(json.dumps, node["enum"]))
     if "properties" in node:
         return f"a mapping with some of the keys {', '.join(_keys(node))}"
     if "items" in node:
@@ -241,6 +245,7 @@ def _contradictions(matrix: Matrix) -> Iterator[_Problem]:
     for name, stack in matrix.stacks.items():
         for index, where in enumerate(stack.cells):
             yield from _bad_where(matrix, where, ("stacks", name, "cells", index), of_a_stack=True)
+    yield from _long_ids(matrix)
     yield from _too_large(matrix)
 
 
@@ -330,6 +335,8 @@ def _bad_where(
         for pattern in patterns:
             if axis == "python" and pattern == OWN_PYTHON:
                 continue
+            if axis == "arch" and pattern == NATIVE_ARCH and isinstance(where, ProfileEntry):
+                continue
             if not any(value_matches(axis, value, pattern) for value in known[axis]):
                 yield (
                     (*location, axis),
@@ -358,6 +365,27 @@ def _bad_profile(
         )
 
 
+ID_CHARACTERS = 128
+"""The characters that the tag of an image may have."""
+
+
+def _long_ids(matrix: Matrix) -> Iterator[_Problem]:
+    """Yield frameworks of which an id could be too long, though no name is."""
+    axes = matrix.axes
+    stack = max((len(name) + 1 for name in matrix.stacks), default=0)
+    arch = max(len(name) + 1 if name != DEFAULT_ARCH else 0 for name in axes.arch)
+    place = sum(max(map(len, values)) for values in (axes.python, axes.os, axes.accelerator))
+    for name, framework in matrix.frameworks.items():
+        version = max(map(len, framework.versions))
+        length = len(name) + stack + len("-") + version + len("-py--") + place + arch
+        if length > ID_CHARACTERS:
+            yield (
+                ("frameworks", name),
+                f"an id of it could have {length} characters, and {ID_CHARACTERS} are the most",
+                "shorten its name, or those of systems, accelerators and stacks",
+            )
+
+
 def _too_large(matrix: Matrix) -> Iterator[_Problem]:
     axes = matrix.axes
     places = len(axes.os) * len(axes.python) * len(axes.arch)
@@ -372,7 +400,12 @@ def _too_large(matrix: Matrix) -> Iterator[_Problem]:
             "declare fewer values, or split the matrix into several files",
         )
         return
-    declared = sum(places * len(framework.offers) for framework in matrix.frameworks.values())
+    places = len(axes.os) * len(axes.python)
+    declared = sum(
+        places * len(framework.offers(arch))
+        for framework in matrix.frameworks.values()
+        for arch in axes.arch
+    )
     if declared > MAX_CELLS:
         yield (
             ("axes",),

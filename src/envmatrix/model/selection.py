@@ -9,16 +9,32 @@ from packaging.specifiers import InvalidSpecifier
 
 from envmatrix.model.cells import Cell, contains
 from envmatrix.model.errors import InputError
-from envmatrix.model.matrix import AXES, OWN_PYTHON, Matrix, Where, nearest, value_matches
+from envmatrix.model.matrix import (
+    AXES,
+    DEFAULT_ARCH,
+    NATIVE_ARCH,
+    OWN_PYTHON,
+    Matrix,
+    ProfileEntry,
+    Where,
+    nearest,
+    value_matches,
+)
 
 PUBLISHED = "published"
 """The profile whose folders and evidence are committed."""
 
 
 def choose(
-    matrix: Matrix, cells: Sequence[Cell], selectors: Iterable[str], profile: str | None
+    matrix: Matrix,
+    cells: Sequence[Cell],
+    selectors: Iterable[str],
+    profile: str | None,
+    native: str = DEFAULT_ARCH,
 ) -> list[Cell]:
     """Return the cells that the selectors and the profile leave.
+
+    `native` is the architecture of this machine. One that the matrix does not have counts as amd64.
 
     A selector is a cell id, a glob on ids, or `axis=value` (value: exact, glob or specifier).
     Several narrow down; exact ids, and values of one axis, are alternatives of each other.
@@ -30,7 +46,9 @@ def choose(
     selectors = list(selectors)
     if profile is None and not selectors:
         profile = "quick" if "quick" in matrix.profiles else next(iter(matrix.profiles))
-    chosen = list(cells) if profile is None else in_profile(matrix, cells, profile)
+    if native not in matrix.axes.arch or profile == PUBLISHED:  # what is committed is one thing
+        native = DEFAULT_ARCH
+    chosen = list(cells) if profile is None else in_profile(matrix, cells, profile, native)
     narrowed = _by_ids(chosen, selectors, profile)
     for selector in filter(_is_glob, selectors):
         kept = [cell for cell in narrowed if fnmatchcase(cell.id, selector)]
@@ -57,8 +75,10 @@ def _by_ids(cells: Sequence[Cell], selectors: Sequence[str], profile: str | None
     return [cell for cell in cells if cell.id in ids] if ids else list(cells)
 
 
-def in_profile(matrix: Matrix, cells: Sequence[Cell], profile: str) -> list[Cell]:
-    """Return the cells of a profile, in matrix order.
+def in_profile(
+    matrix: Matrix, cells: Sequence[Cell], profile: str, native: str = DEFAULT_ARCH
+) -> list[Cell]:
+    """Return the cells of a profile, in matrix order. `native` is what its word native stands for.
 
     Raises:
         InputError: no such profile.
@@ -69,16 +89,28 @@ def in_profile(matrix: Matrix, cells: Sequence[Cell], profile: str) -> list[Cell
             where="--profile",
             next_step=nearest(profile, list(matrix.profiles)),
         )
-    wheres = list(_flat(matrix, profile))
+    wheres = [_on(native, entry) for entry in _flat(matrix, profile)]
     return [cell for cell in cells if any(contains(where, cell) for where in wheres)]
 
 
 def published(matrix: Matrix, cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells whose folders and evidence are committed; none without that profile."""
+    """Return the cells whose folders and evidence are committed; none without that profile.
+
+    They are the same on every machine.
+    """
     return in_profile(matrix, cells, PUBLISHED) if PUBLISHED in matrix.profiles else []
 
 
-def _flat(matrix: Matrix, profile: str) -> Iterator[Where]:
+def _on(native: str, entry: ProfileEntry) -> Where:
+    """Return an entry with the architecture of this machine in place of the word for it."""
+    if NATIVE_ARCH not in (entry.arch or ()):
+        return entry
+    named = {axis: patterns for axis, patterns in entry.patterns if axis != "arch"}
+    arch = [native if pattern == NATIVE_ARCH else pattern for pattern in entry.arch or ()]
+    return Where(**named, arch=arch)
+
+
+def _flat(matrix: Matrix, profile: str) -> Iterator[ProfileEntry]:
     for entry in matrix.profiles[profile]:
         if entry.profile is not None:
             yield from _flat(matrix, entry.profile)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from envmatrix.engine.process import Ran
 from envmatrix.model.causes import Cause, classify
+from envmatrix.model.emulation import EMULATION
 from envmatrix.model.evidence import (
     NOTHING_OBSERVED,
     Declared,
@@ -191,9 +192,10 @@ def _tail(*streams: str) -> str:
 def judge_cell(declared: Declared | None, results: Sequence[ProbeResult]) -> Judgement:
     """Judge a cell from what its probes gave.
 
-    The first required probe that failed makes it broken. So does an axis on which the image is not
-    what the cell declares. What was not run, or not observed, makes it partial: only a cell of
-    which everything was seen works. A host declares nothing, and `declared` is None there.
+    The first required probe that failed makes it broken, unless emulation may be to blame. So does
+    an axis on which the image is not what the cell declares. What was not run, or not observed,
+    makes it partial: only a cell of which everything was seen works. A host declares nothing, and
+    `declared` is None there.
     """
     observed = import_observations(results)
     return (
@@ -209,11 +211,10 @@ def _failure(results: Sequence[ProbeResult]) -> Judgement | None:
     failed = [result for result in results if result.required and result.failed]
     if not failed:
         return None
-    first = failed[0]
+    first = next((result for result in failed if result.kind != EMULATION), failed[0])
+    verdict = Verdict.UNKNOWN if first.kind == EMULATION else Verdict.BROKEN
     stage = "import" if first.is_import else "probe"
-    return Judgement(
-        Verdict.BROKEN, stage, first.kind, f"{first.probe}: {first.cause}", first.remedy
-    )
+    return Judgement(verdict, stage, first.kind, f"{first.probe}: {first.cause}", first.remedy)
 
 
 def _mismatch(declared: Declared | None, observed: Observed) -> Judgement | None:

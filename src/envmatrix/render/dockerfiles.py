@@ -18,7 +18,7 @@ from envmatrix.model.cells import Cell
 from envmatrix.model.errors import InputError
 from envmatrix.model.image_names import USER, base_tag, cell_tag
 from envmatrix.model.locks import Lock, Wheel
-from envmatrix.model.matrix import Matrix
+from envmatrix.model.matrix import DEFAULT_ARCH, Matrix
 from envmatrix.render.sharing import Step
 
 
@@ -85,6 +85,7 @@ class Renderer:
             template,
             base_id=cell.base_id,
             tag=base_tag(cell),
+            platform=_platform(cell),
             os=self._matrix.axes.os[cell.os],
             packages=packages(self._matrix.axes.os[cell.os].python),
             python=cell.python,
@@ -134,10 +135,16 @@ class Renderer:
             seeded=_seeded(cell.python),
             tag=cell_tag(cell),
             base_tag=base_tag(cell),
+            platform=_platform(cell),
             title=self._matrix.frameworks[cell.family].title,
             os=self._matrix.axes.os[cell.os],
             epoch=self._matrix.resolve.epoch,
         )
+
+
+def _platform(cell: Cell) -> str:
+    """Return the option of `docker build` for a cell that is not amd64: most machines are."""
+    return "" if cell.arch == DEFAULT_ARCH else f" --platform linux/{cell.arch}"
 
 
 def _differs(path: Path, other: Path) -> bool:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Evidence, Outcome, Reproducible
+from envmatrix.model.matrix import DEFAULT_ARCH
 from envmatrix.model.text import line
 from envmatrix.model.verdicts import Verdict
 from envmatrix.report.document import summary
@@ -44,6 +45,9 @@ _MARKUP = re.compile(r"[\\|<>`*_\[\]&~$#]")
 _LINKED = re.compile(
     r"://(?=\S)|(?i:\bwww)\.(?=\S)|(?i:\b(?:mailto|xmpp|tel)):(?=\S)|@(?=\w)|:(?=[\w+-]+:)"
 )
+_EMULATED = (
+    "`emulated`: it ran on a processor of another architecture, so no time of it means anything. "
+)
 TABLE_BEGIN = "<!-- envmatrix table: begin (written by `envmatrix report`; do not edit) -->"
 TABLE_END = "<!-- envmatrix table: end -->"
 _REBUILT = {
@@ -57,10 +61,10 @@ def row(cell: Evidence) -> tuple[str, ...]:
     """Return the fields of one line of the table, under `HEADINGS`."""
     axes = cell.axes
     return (
-        f"{MARKS[cell.verdict]} {cell.verdict}",
+        f"{MARKS[cell.verdict]} {cell.told}",
         f"{axes.framework} {axes.version}",
         axes.python,
-        axes.os,
+        axes.os if axes.arch == DEFAULT_ARCH else f"{axes.os} {axes.arch}",
         axes.accelerator,
         _probes(cell),
         _gpu(cell),
@@ -127,6 +131,7 @@ def page(cells: Sequence[Evidence], on_hosts: Sequence[Evidence] = ()) -> str:
         f"# Compatibility table\n\n{counts}. {when}.\n\n{markdown(cells)}\n"
         "`works`: every required probe passed in the built image. A GPU that was not there "
         "is `not run`. "
+        f"{_EMULATED if any(cell.emulated for cell in cells) else ''}"
         "Rebuilt: `envmatrix verify` built the image from nothing again and compared each layer.\n"
         + _start(cells)
         + (

@@ -104,14 +104,14 @@ class Resolver:
     ) -> dict[str, Resolution]:
         """Resolve each problem once, and return the resolutions by the key of the problem.
 
-        Problems with the same requirements form a group and are resolved one after another,
-        because the answer to one often settles the next. Different groups run side by side. uv
-        waits long for a host that does not answer, so one group of each host goes ahead (the
-        scout), and the others of this host wait for it.
+        Problems with the same requirements on one architecture form a group and are resolved one
+        after another, because the answer to one often settles the next. Different groups run side
+        by side. uv waits long for a host that does not answer, so one group of each host goes
+        ahead (the scout), and the others of this host wait for it.
         """
         by_question: dict[object, dict[str, Problem]] = {}
         for problem in problems:
-            question = (problem.requires, problem.constraints, problem.index)
+            question = (problem.requires, problem.constraints, problem.index, problem.arch)
             by_question.setdefault(question, {})[problem.key] = problem
         groups = [list(group.values()) for group in by_question.values()]
         scouts = _scouts(groups)

@@ -16,14 +16,14 @@ from envmatrix.model.locks import MACHINES
 
 # Older names of three platforms, which wheels still carry (PEP 600).
 _OLDER_NAMES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
-_OLDEST_GLIBC = min(_OLDER_NAMES)
+_OLDEST_GLIBC = {"amd64": 5, "arm64": 17}
 
 
 def platform_tags(glibc: str, arch: str) -> Sequence[str]:
     """Return the platform tags that a glibc can use, the newest glibc first (PEP 600)."""
     machine = MACHINES[arch]
     tags: list[str] = []
-    for minor in range(int(glibc.split(".")[1]), _OLDEST_GLIBC - 1, -1):
+    for minor in range(int(glibc.split(".")[1]), _OLDEST_GLIBC[arch] - 1, -1):
         tags.append(f"manylinux_2_{minor}_{machine}")
         if minor in _OLDER_NAMES:
             tags.append(f"{_OLDER_NAMES[minor]}_{machine}")

@@ -42,6 +42,7 @@ _FETCHED = re.compile(
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _MISSING_TAG = re.compile(
     r"(\S+?)==(\S+) has no wheels with a matching (Python ABI|Python implementation|platform) tag"
+    r"(?: \(e\.g\., `manylinux_\d+_\d+_(?P<machine>\w+)`\))?"
 )
 _TAGS_THAT_EXIST = re.compile(r"following (?:Python \w+ tags?|platforms?): (.*)")
 # Proofs in the order in which they are looked for: class, what uv writes, the cause in our words.
@@ -238,14 +239,15 @@ def tells_of_no_connection(said: str) -> bool:
 
 
 def _missing_tag(match: re.Match[str], said: str) -> Judgement:
-    name, version, tag = match.groups()
+    name, version, tag = match.group(1, 2, 3)
     existing = _TAGS_THAT_EXIST.search(said)
     tags = re.findall(r"`([^`]+)`", existing[1]) if existing else []
     if tag != "platform":
         return _impossible(
             "no-wheel-for-python", f"{name} {version} has wheels for {', '.join(tags)} only"
         )
-    ours = [name for name in tags if name.endswith(tuple(MACHINES.values())) and "linux" in name]
+    machines = match["machine"] or tuple(MACHINES.values())
+    ours = [name for name in tags if name.endswith(machines) and "linux" in name]
     kind = "glibc-too-old" if ours else "no-wheel-for-platform"
     return _impossible(kind, f"{name} {version} has wheels for {', '.join(ours or tags)} only")
 

@@ -250,7 +250,8 @@ class Builder:
             return self._run_build(recipe, log, room, tag=tag, fresh=fresh)
         except BuildError as error:
             room.look()
-            found = judge_failure(recipe.step, error, log, room)
+            emulated = self.engine.emulates(recipe.cell.arch)
+            found = judge_failure(recipe.step, error, log, room, emulated=emulated)
         if found.verdict is Verdict.BROKEN and (damaged := self._damaged(recipe)):
             return damaged
         return found
@@ -258,7 +259,7 @@ class Builder:
     def _run_build(
         self, recipe: Recipe, log: Path, room: Room, *, tag: str | None, fresh: bool
     ) -> Image:
-        below = recipe.below.image
+        below, arch = recipe.below.image, recipe.cell.arch
         # BuildKit finds images by name only, and another checkout may take the usual name at any
         # moment. So a build knows the image below it by a name that no other build has.
         self.engine.images.tag(below, recipe.below_tag)
@@ -275,6 +276,7 @@ class Builder:
                     hosts={HOST: address},
                     log=write,
                     labels={STEP_LABEL: recipe.step},
+                    platform=f"linux/{arch}" if self.engine.is_foreign(arch) else "",
                     fresh=fresh,
                 )
         finally:

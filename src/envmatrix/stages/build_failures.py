@@ -15,6 +15,7 @@ from pathlib import Path
 
 from envmatrix.engine.builds import BuildError
 from envmatrix.model.causes import SURROUNDINGS, classify
+from envmatrix.model.emulation import EMULATION, REMEDY, may_be_to_blame
 from envmatrix.model.verdicts import Judgement, Verdict
 
 OWN_CODES = range(1, 126)
@@ -64,7 +65,9 @@ class Room:
         )
 
 
-def judge_failure(step: str, error: BuildError, log: Path, room: Room) -> Judgement:
+def judge_failure(
+    step: str, error: BuildError, log: Path, room: Room, *, emulated: bool = False
+) -> Judgement:
     """Judge a build that failed, by how it ended, by its log, and by the disk."""
     output = log.read_text(encoding="utf-8", errors="replace")
     if found := classify(output, SURROUNDINGS):
@@ -83,6 +86,9 @@ def judge_failure(step: str, error: BuildError, log: Path, room: Room) -> Judgem
             f"free some disk in {room.folder} (`docker system df` shows what takes it), then run "
             "it again",
         )
+    if emulated and may_be_to_blame(output):
+        cause = f"a step failed under emulation, which may be to blame: {last}"
+        return Judgement(Verdict.UNKNOWN, step, EMULATION, cause, REMEDY)
     own = classify(output)
     return Judgement(
         Verdict.BROKEN,

@@ -62,8 +62,12 @@ class EvidenceMaker:
         built: Built | None = None,
         results: Sequence[ProbeResult] = (),
         engine: str = "",
+        emulated: bool = False,
     ) -> Evidence:
-        """Return everything that is known of a cell. `engine` is the version of the engine."""
+        """Return everything that is known of a cell.
+
+        `engine` is the version of the engine; `emulated` says that it is of another architecture.
+        """
         resolution = self.resolutions.of_cell(cell)
         observed = import_observations(results)
         layers = built.image.layers if built else ()
@@ -73,6 +77,7 @@ class EvidenceMaker:
             host=machine(engine),
             id=cell.id,
             axes=cell.axes,
+            emulated=emulated,
             verdict=judgement.verdict,
             stage=judgement.stage,
             class_=judgement.kind,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -15,6 +15,7 @@ from envmatrix.engine.containers import isolation
 from envmatrix.engine.process import Limits
 from envmatrix.model.cells import Cell, declared
 from envmatrix.model.digests import digest
+from envmatrix.model.emulation import SLOWDOWN, under_emulation
 from envmatrix.model.evidence import Outcome, ProbeResult, Way
 from envmatrix.model.image_names import USER
 from envmatrix.model.matrix import Matrix
@@ -74,6 +75,9 @@ class Probing:
             Cancelled: the user asked to stop.
         """
         cuda = self.matrix.axes.accelerator[cell.accelerator].cuda is not None
+        emulated = engine.emulates(cell.arch)
+        # The libraries of a driver are of the host's own architecture.
+        cuda = cuda and not emulated
         gpu = cuda and engine.has_gpu
         probes = self.probes.of(cell)
         place = _Place(
@@ -84,7 +88,9 @@ class Probing:
             gpu=engine.gpu if gpu else "",
             stack=self._stack(cell),
             sharing=(digest(self.runner), *preload_of(probes)),
+            emulated=emulated,
         )
+        probes = [place.in_time(probe) for probe in probes]
         results = {} if options.fresh else self._known(place, probes, isolated=options.isolated)
         missing = [probe for probe in probes if probe.name not in results]
         with self._gpus if gpu else nullcontext():
@@ -103,7 +109,7 @@ class Probing:
                         stack=place.stack,
                         unseen_gpu=engine.unseen_gpu if cuda else "",
                     )
-                    result = after(result, alone)
+                    result = after(result, under_emulation(alone) if emulated else alone)
                     self._keep(place, probe, result)
                 results[probe.name] = result
         return Probed(tuple(results[probe.name] for probe in probes), len(missing))
@@ -162,6 +168,11 @@ class _Place:
     gpu: str | None
     stack: tuple[str, ...]
     sharing: tuple[str, ...]
+    emulated: bool
+
+    def in_time(self, probe: Probe) -> Probe:
+        """Return a probe with the time limit that it has here."""
+        return replace(probe, timeout=probe.timeout * SLOWDOWN) if self.emulated else probe
 
     def key(self, probe: Probe, way: Way) -> str:
         """Return the key of a probe's record; empty where no two runs are known to be equal."""
@@ -179,4 +190,5 @@ class _Place:
             isolation(Limits(seconds=probe.timeout), first=shared),
             USER,
             *(self.sharing if shared else ()),
+            *(["emulated"] if self.emulated else []),
         )

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from envmatrix.model.cells import Cell
+from envmatrix.model.cells import Cell, system_id
 from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.evidence_file import UnreadableEvidenceError, read_evidence
@@ -60,8 +60,8 @@ class Reporting:
         }
         for found in cells:
             if held := self.packages.held(found.layers):
-                lines = "".join(f"{line}\n" for line in held)
-                texts[where / "packages" / f"{found.axes.os}.txt"] = lines
+                system = system_id(found.axes.os, found.axes.arch)
+                texts[where / "packages" / f"{system}.txt"] = "".join(f"{line}\n" for line in held)
         texts[where / "report.json"] = to_text(report_of(cells, on_hosts).to_json())
         texts[where / "table.md"] = page(cells, on_hosts)
         if where.is_dir():
@@ -81,7 +81,7 @@ class Reporting:
         """
         told = {one.id: one.verdict for one in cells}
         hosts = {one.id for one in on_hosts}
-        systems = {one.axes.os for one in cells}
+        systems = {system_id(one.axes.os, one.axes.arch) for one in cells}
         outdated, lost = [], []
         for found, path in _evidence_in(where / "cells"):
             if found.id not in told:

@@ -147,6 +147,7 @@ class Runner:
             built=built if isinstance(built, Built) else None,
             results=probed.results if isinstance(probed, Probed) else (),
             engine=builder.engine.version,
+            emulated=isinstance(base, Built) and builder.engine.emulates(cell.arch),
         )
 
     def _unbuilt(self, cell: Cell, resolutions: Found) -> Evidence:

@@ -11,11 +11,11 @@ from envmatrix.engine.client import Engine
 from envmatrix.engine.image import Image
 from envmatrix.engine.os_images import ENVIRONMENT, HOOKS, make_root
 from envmatrix.engine.refusals import UNREACHABLE, proves_unreachable, registry_of
-from envmatrix.model.cells import Cell
+from envmatrix.model.cells import Cell, system_id
 from envmatrix.model.digests import digest, is_digest
 from envmatrix.model.errors import EngineError, ToolError
 from envmatrix.model.image_names import os_tag
-from envmatrix.model.matrix import Matrix
+from envmatrix.model.matrix import DEFAULT_ARCH, Matrix
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.render.dockerfiles import packages
 from envmatrix.stages.image_records import ImageRecords
@@ -54,7 +54,7 @@ class Systems:
         """
         if wrong := self.of_another_architecture(cell):
             return wrong
-        with self._locks.setdefault(cell.os, threading.Lock()):
+        with self._locks.setdefault(cell.system_id, threading.Lock()):
             for origin in self._origins(cell) if self._may_be_old(cell) else ():
                 if built := self._recorded(cell, origin):
                     if origin is Origin.PULL:
@@ -67,27 +67,30 @@ class Systems:
                 except (EngineError, ToolError) as error:
                     failures.append(error)
                 else:
-                    self._made.add(cell.os)
+                    self._made.add(cell.system_id)
                     for failure in failures:
-                        self.tell(f"{cell.os} is bootstrapped: {failure.what[:300]}")
+                        self.tell(f"{cell.system_id} is bootstrapped: {failure.what[:300]}")
                     return built
             return _no_system(failures)
 
     def _may_be_old(self, cell: Cell) -> bool:
-        return not self.fresh or cell.os in self._made
+        return not self.fresh or cell.system_id in self._made
 
     def of_another_architecture(self, cell: Cell) -> Judgement | None:
         """Return the judgement of a cell that this engine cannot build or run."""
-        architecture = self.engine.architecture
-        if architecture in ("", cell.arch):
+        if not self.engine.is_foreign(cell.arch) or self.engine.emulates(cell.arch):
             return None
+        architecture = self.engine.architecture
         return Judgement(
             Verdict.UNKNOWN,
             "base",
             "engine",
-            f"this engine is {architecture}, the cell is {cell.arch}",
-            f"use an engine on a machine that is {cell.arch} (DOCKER_HOST=ssh://USER@HOST), or "
-            f"select cells for {architecture} (envmatrix run arch={architecture})",
+            f"this engine is {architecture}, the cell is {cell.arch}, and nothing there emulates "
+            f"{cell.arch}",
+            f"let the machine of the engine emulate it (scripts/setup-engine --emulate "
+            f"{cell.arch}), use an engine on a machine that is {cell.arch} "
+            f"(DOCKER_HOST=ssh://USER@HOST), or select cells for {architecture} "
+            f"(envmatrix run arch={architecture})",
         )
 
     def recorded(self, cell: Cell) -> list[Built]:
@@ -98,11 +101,11 @@ class Systems:
     def _recorded(self, cell: Cell, origin: Origin) -> Built | None:
         if origin is not Origin.PULL:
             return self.images.recorded("os", self._key(cell))
-        reference = self.matrix.axes.os[cell.os].image
-        image = self.engine.images.find(reference)
+        image = self._local(cell)
         # Without the tag, the image that the tag last named serves as long as the engine has it.
-        known_as = self._known_as(reference, image) if image else self.pulled.last(reference)
-        built = self.images.recorded("os", _pulled_key(known_as)) if known_as else None
+        name = self.pulled.name(cell)
+        known_as = self._known_as(cell, image) if image else self.pulled.last(name)
+        built = self.images.recorded("os", _pulled_key(known_as, cell)) if known_as else None
         return built if image is None or built is None or built.image.id == image.id else None
 
     def _origins(self, cell: Cell) -> list[Origin]:
@@ -117,21 +120,27 @@ class Systems:
         """What the references of pulled systems name."""
         return PulledSystems(self.matrix, self.layout, self.images.records)
 
-    def _known_as(self, reference: str, image: Image) -> str:
+    def _local(self, cell: Cell) -> Image | None:
+        """Return the image of a cell's system that the engine has for the arch of the cell."""
+        image = self.engine.images.find(self.matrix.axes.os[cell.os].image)
+        return image if image and self.engine.images.architecture(image) == cell.arch else None
+
+    def _known_as(self, cell: Cell, image: Image) -> str:
         """Return the digest of a pulled image, or its id where no registry knows it."""
-        digests, last = image.digests_of(reference), self.pulled.last(reference)
+        digests = image.digests_of(self.matrix.axes.os[cell.os].image)
+        last = self.pulled.last(self.pulled.name(cell))
         if last in digests:
             return last
         return digests[0] if digests else f"image {image.id}"
 
     def _note(self, cell: Cell, image: Image) -> None:
         """Record what the reference of a system names now, and tell where it named another."""
-        reference = self.matrix.axes.os[cell.os].image
-        known_as = self._known_as(reference, image)
-        if known_as != self.pulled.last(reference):
+        reference, name = self.matrix.axes.os[cell.os].image, self.pulled.name(cell)
+        known_as = self._known_as(cell, image)
+        if known_as != self.pulled.last(name):
             if drift := self.pulled.drift(cell, image.digests_of(reference)):
                 self.tell(drift)
-            self.pulled.keep(reference, known_as)
+            self.pulled.keep(name, known_as)
 
     def _key(self, cell: Cell) -> str:
         os = self.matrix.axes.os[cell.os]
@@ -143,6 +152,7 @@ class Systems:
             packages(os.python),
             HOOKS,
             ENVIRONMENT,
+            *_arch_of(cell),
         )
 
     def _make(self, cell: Cell, origin: Origin) -> Built:
@@ -151,10 +161,10 @@ class Systems:
         image = self._pull(cell) if origin is Origin.PULL else self.bootstrap(cell, tag)
         seconds = round(time.monotonic() - started, 1)
         if origin is Origin.PULL:
-            known_as = self._known_as(self.matrix.axes.os[cell.os].image, image)
+            known_as = self._known_as(cell, image)
             registered = known_as if is_digest(known_as) else None
             built = Built(image, seconds, origin.value, reused=False, digest=registered)
-            self.images.keep("os", _pulled_key(known_as), built)
+            self.images.keep("os", _pulled_key(known_as, cell), built)
             self._note(cell, image)
         else:
             built = Built(image, seconds, origin.value, reused=False)
@@ -163,9 +173,7 @@ class Systems:
         return built
 
     def _pull(self, cell: Cell) -> Image:
-        reference = self.matrix.axes.os[cell.os].image
-        image = self.engine.images.find(reference)
-        if image and self.engine.images.architecture(image) == cell.arch:
+        if image := self._local(cell):
             return self._pulled_again(cell, image) if self.fresh else image
         return self._pull_now(cell)
 
@@ -221,28 +229,37 @@ class Systems:
                 next_step=f"give {cell.os} a suite (bootstrap: SUITE), or use --base pull",
                 kind=UNREACHABLE,
             )
-        tar = self.layout.state / "bootstrap" / f"{suite}.tar"
+        tar = self.layout.state / "bootstrap" / f"{system_id(suite, cell.arch)}.tar"
         try:
             with using(tar, "make"):
                 held = make_root(
                     suite,
                     tar,
+                    architecture=cell.arch,
                     packages=packages(system.python),
                     epoch=self.matrix.resolve.epoch,
-                    log=self.images.log_path("os", cell.os),
+                    log=self.images.log_path("os", cell.system_id),
                 )
-            image = self.engine.images.import_tar(tar, name)
+            if self.engine.is_foreign(cell.arch):
+                image = self.engine.images.load_tar(tar, name, cell.arch)
+            else:
+                image = self.engine.images.import_tar(tar, name)
         finally:
             tar.unlink(missing_ok=True)
         self.packages.keep(image.layers[0], held)
-        if drift := self.packages.drift(cell.os, held):
-            self.tell(f"{cell.os} is not what was published: {drift}")
+        if drift := self.packages.drift(cell.system_id, held):
+            self.tell(f"{cell.system_id} is not what was published: {drift}")
         return image
 
 
-def _pulled_key(known_as: str) -> str:
+def _pulled_key(known_as: str, cell: Cell) -> str:
     """Return the key of the record of a pulled system. A tag may name another image tomorrow."""
-    return digest("os", Origin.PULL.value, known_as)
+    return digest("os", Origin.PULL.value, known_as, *_arch_of(cell))
+
+
+def _arch_of(cell: Cell) -> tuple[str, ...]:
+    """Return what a key says of the architecture: nothing of the one that ids leave out, too."""
+    return () if cell.arch == DEFAULT_ARCH else (cell.arch,)
 
 
 def _no_system(failures: Sequence[EngineError | ToolError]) -> Judgement:

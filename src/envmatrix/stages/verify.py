@@ -126,7 +126,7 @@ class Verifier:
         for one in cells:
             cell = one.cell
             for kind, subject in (
-                (Kind.OS, cell.os),
+                (Kind.OS, cell.system_id),
                 (Kind.BASE, cell.base_id),
                 (Kind.CELL, cell.id),
             ):
@@ -144,7 +144,7 @@ class Verifier:
         found = {}
         for one in cells:
             cell = one.cell
-            below = [results[f"{Kind.OS}:{cell.os}"], results[f"{Kind.BASE}:{cell.base_id}"]]
+            below = [results[f"{Kind.OS}:{cell.system_id}"], results[f"{Kind.BASE}:{cell.base_id}"]]
             compared = results[f"{Kind.CELL}:{cell.id}"]
             reproducibility = _reproducibility([*below, compared])
             if twins := compared.twins:
@@ -209,7 +209,7 @@ class Verifier:
                 return f"the digest of the {reference} {whose} is not known"
             digests = {*system.image.digests_of(reference), system.digest}
             return moved(reference, base.digest, digests)
-        before = self.packages.held(evidence.layers) or self.packages.published(cell.os)
+        before = self.packages.held(evidence.layers) or self.packages.published(cell.system_id)
         now = self.packages.held(system.image.layers)
         if not (before and now):
             return f"the packages of the {cell.os} of the image that was probed are not known"
@@ -274,7 +274,7 @@ class _Comparer:
         if built.origin != Origin.BOOTSTRAP:
             return Compared(note=_of_registry(cell, built))
         before = systems.packages.held(built.image.layers)
-        again = systems.bootstrap(cell, f"{REPOSITORY}/verify:{cell.os}")
+        again = systems.bootstrap(cell, f"{REPOSITORY}/verify:{cell.system_id}")
         now = systems.packages.held(again.layers)
         if before != now:
             self.builder.engine.images.remove(again.id)

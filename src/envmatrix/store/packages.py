@@ -60,7 +60,7 @@ class SystemPackages:
     def drift_below(self, cell: Cell, layers: Sequence[str]) -> str:
         """Say how the system below an image of this machine differs from the published list."""
         held = self.held(layers)
-        return self.drift(cell.os, held) if held else ""
+        return self.drift(cell.system_id, held) if held else ""
 
 
 def between(before: Iterable[str], now: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from envmatrix.model.cells import Cell
 from envmatrix.model.digests import digest, moved
 from envmatrix.model.evidence import Evidence, Part
-from envmatrix.model.matrix import Matrix
+from envmatrix.model.matrix import DEFAULT_ARCH, Matrix
 from envmatrix.store.book import Book
 from envmatrix.store.layout import Layout
 from envmatrix.store.records import Records
@@ -28,6 +28,11 @@ class PulledSystems:
         self._book = Book(layout)
         self._records = records
 
+    def name(self, cell: Cell) -> str:
+        """Return under what the image of a cell's system is kept: one tag serves each arch."""
+        reference = self._matrix.axes.os[cell.os].image
+        return reference if cell.arch == DEFAULT_ARCH else f"{reference} {cell.arch}"
+
     def last(self, reference: str) -> str:
         """Return what a reference named when it was last used here; nothing if it never was."""
         record = self._records.get("tag", digest(reference), TagRecord)
@@ -47,7 +52,7 @@ class PulledSystems:
         """
         reference = self._matrix.axes.os[cell.os].image
         published = self._published(cell)
-        found = moved(reference, published or self.last(reference), digests)
+        found = moved(reference, published or self.last(self.name(cell)), digests)
         before = "was published" if published else "was used here before"
         return f"{cell.os} is not what {before}: {found}" if found else ""
 

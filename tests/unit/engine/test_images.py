@@ -159,6 +159,33 @@ def test_an_import_that_fails_is_told(fake: FakeEngine, engine: Engine, tmp_path
     assert caught.value.where == "import root.tar"
 
 
+def test_an_image_of_another_architecture_is_loaded(engine: Engine, tmp_path: Path) -> None:
+    """It tells its architecture, and its layer has the diff id that an import would give it."""
+    root = tmp_path / "root.tar"
+    root.write_bytes(make_tar({"etc/hostname": b"x"}))
+    image = engine.images.load_tar(root, "envmatrix/os:debian12-arm64", "arm64")
+
+    assert engine.images.architecture(image) == "arm64"
+    assert image.layers == (sha256(root.read_bytes()),)
+    assert image.names == ("envmatrix/os:debian12-arm64",)
+    again = engine.images.load_tar(root, "envmatrix/verify:debian12-arm64", "arm64")
+    assert again.id != image.id
+    assert [path for path in tmp_path.iterdir() if path.is_file()] == [root]
+
+
+def test_a_load_that_fails_is_told(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine tells a failure within its answer, too."""
+    root = tmp_path / "root.tar"
+    root.write_bytes(make_tar({}))
+    events = [{"stream": "Loading"}, {"error": "no space left on device"}]
+    monkeypatch.setattr(engine.connection.client, "load_image", lambda _: iter(events))
+    with pytest.raises(EngineError, match="no space left on device") as caught:
+        engine.images.load_tar(root, "envmatrix/os:debian12-arm64", "arm64")
+    assert (caught.value.where, caught.value.kind) == ("load root.tar", "disk-full")
+
+
 # --- names -----------------------------------------------------------------------------------
 
 

@@ -73,6 +73,7 @@ def make(folder: Path) -> list[str]:
     return make_root(
         "bookworm",
         folder / "roots" / "bookworm.tar",
+        architecture="arm64",
         packages=["python3", "ca-certificates"],
         epoch=1_700_000_000,
         log=folder / "logs" / "bookworm.log",
@@ -103,6 +104,7 @@ def test_mmdebstrap_is_told_what_to_make(
     hooks = [hook.replace("{held}", str(roots / "bookworm.packages")) for hook in HOOKS]
     assert (program / "arguments").read_text().splitlines() == [
         "--variant=minbase",
+        "--architectures=arm64",
         f"--mode={mode}",
         "--include=python3,ca-certificates",
         '--aptopt=Acquire::Check-Valid-Until "false"',
@@ -156,6 +158,28 @@ def test_a_machine_without_mmdebstrap_is_told_how_to_get_it(
     assert caught.value.what == "bookworm must be bootstrapped, and mmdebstrap is not installed"
     assert "apt-get install mmdebstrap" in caught.value.next_step
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "E: install arch-test for foreign architecture support\n",
+        "E: arm64 can neither be executed natively nor via qemu user emulation with binfmt_misc\n",
+        "chroot: failed to run command 'sh': Exec format error\n",
+    ],
+)
+def test_a_machine_that_does_not_emulate_is_told_how_to(
+    program: Path, tmp_path: Path, said: str
+) -> None:
+    """The error names the architecture and the script."""
+    (program / "fail").write_text(said)
+    with pytest.raises(ToolError) as caught:
+        make(tmp_path)
+    assert caught.value.what == (
+        "bookworm for arm64 cannot be bootstrapped: this machine does not emulate arm64"
+    )
+    assert "scripts/setup-engine --emulate arm64" in caught.value.next_step
+    assert caught.value.kind == "blocked"
 
 
 def test_the_program_sees_only_the_environment_that_we_let_in(

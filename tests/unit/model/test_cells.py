@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import the_cell
+from samples import STACK, the_cell
 
 from envmatrix.model.cells import declared, expand
 from envmatrix.model.errors import InputError
@@ -81,6 +81,50 @@ def test_a_rule_can_speak_of_the_own_python_of_each_os(small_text: str) -> None:
     assert {("debian11", "3.9"), ("debian12", "3.11")} == constrained
 
 
+TWO_ARCHS = ("arch: [amd64]", "arch: [amd64, arm64]")
+
+
+def test_a_variant_without_an_architecture_offers_all(small_text: str) -> None:
+    """One that names some offers those alone, and the next variant has its turn on the others."""
+    text = small_text.replace(*TWO_ARCHS)
+    arm64 = {cell.id: cell for cell in expand(load(text, "f")) if cell.arch == "arm64"}
+    assert len(arm64) == 2 * 2 * 4
+    assert {cell.framework for cell in arm64.values()} == {"torch"}  # small's TensorFlow is amd64
+    found = arm64["torch-2.10.0-py3.11-debian12-cu130-arm64"]
+    assert found.requires[0] == "torch===2.10.0"
+    text = text.replace("- name: default-wheel", "- name: default-wheel\n        arch: [amd64]")
+    found = the_cell(load(text, "f"), found.id)
+    assert found.requires[0] == "torch==2.10.0+cu130"
+
+
+def test_ids_name_an_architecture_that_is_not_the_first(small_text: str) -> None:
+    """Cells, bases and systems of two architectures have different ids; those of amd64 stay."""
+    matrix = load(small_text.replace(*TWO_ARCHS), "f")
+    cells = expand(matrix)
+    assert [cell.id for cell in expand(load(small_text, "f"))] == [
+        cell.id for cell in cells if cell.arch == "amd64"
+    ]
+    found = the_cell(matrix, "torch-2.10.0-py3.11-debian12-cpu-arm64")
+    assert (found.base_id, found.system_id) == ("debian12-py3.11-cpu-arm64", "debian12-arm64")
+    assert declared(matrix, found).arch == "arm64"
+    assert {"debian11", "debian12", "debian11-arm64", "debian12-arm64"} == {
+        cell.system_id for cell in cells
+    }
+
+
+def test_rules_and_stacks_hold_on_every_architecture(small_text: str) -> None:
+    """A pattern that names no architecture matches all."""
+    text = small_text.replace(*TWO_ARCHS) + STACK
+    cells = expand(load(text, "f"))
+    constrained = {cell.arch for cell in cells if cell.constraints}
+    assert constrained == {"amd64", "arm64"}
+    stacked = [cell.id for cell in cells if cell.stack]
+    assert stacked == [
+        "torch+vision-2.10.0-py3.11-debian12-cpu",
+        "torch+vision-2.10.0-py3.11-debian12-cpu-arm64",
+    ]
+
+
 words = st.from_regex(r"[a-z][a-z0-9]{0,2}([.-][a-z0-9]{1,2}){0,2}", fullmatch=True)
 
 
@@ -108,6 +152,7 @@ def test_no_two_cells_have_one_id_or_base(
                 "os": dict.fromkeys(systems, system),
                 "python": ["3.9", "3.10"],
                 "accelerator": {name: {} for name in accelerators},
+                "arch": ["amd64", "arm64"],
             },
             "base": {"installer": "uv"},
             "frameworks": dict.fromkeys(frameworks, framework),
@@ -120,7 +165,8 @@ def test_no_two_cells_have_one_id_or_base(
         return  # The matrix refuses such names, so no cells exist.
     ids = [cell.id for cell in cells]
     assert len(ids) == len(set(ids))
-    assert len(systems) * len(accelerators) * 2 == len({cell.base_id for cell in cells})
+    assert len(systems) * len(accelerators) * 4 == len({cell.base_id for cell in cells})
+    assert len(systems) * 2 == len({cell.system_id for cell in cells})
 
 
 def test_the_longest_id_fits_an_image_tag(small_text: str) -> None:
@@ -134,3 +180,8 @@ def test_the_longest_id_fits_an_image_tag(small_text: str) -> None:
         load(text.replace(framework, framework + "f"), "f")
     with pytest.raises(InputError):
         load(text.replace(word, word + "a"), "f")
+    both = text.replace(*TWO_ARCHS)
+    assert max(len(cell.id) for cell in expand(load(both, "f"))) <= 128
+    stacks = f"stacks: {{{word}: {{title: T, cells: [{{os: {word}}}], requires: [x]}}}}\n"
+    with pytest.raises(InputError, match="could have 153 characters, and 128 are the most"):
+        load(both + stacks, "f")

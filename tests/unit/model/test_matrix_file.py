@@ -64,7 +64,9 @@ def swapped(text: str, old: str, new: str) -> str:
          ("keys with values are needed here, found a list", "11:10 (axes.accelerator.cpu)",
           "cuda, driver")),
         ("schema: 1", "schema: 2", ("2 is not allowed", "1:9 (schema)", "allowed is 1")),
-        ("arch: [amd64]", "arch: [arm64]", ("'arm64' is not allowed", "13:10", '"amd64"')),
+        ("arch: [amd64]", "arch: [arm]",
+         ("'arm' is not allowed", "13:10", 'allowed is "amd64" or "arm64"')),
+        ("arch: [amd64]", "arch: [arm64, arm64]", ("arm64 stands twice", "13:17", "remove")),
         # nothing, or too much of it
         ('versions: ["2.21.0"]', "versions: []",
          ("empty", "(frameworks.tensorflow.versions)", "one")),
@@ -148,7 +150,7 @@ def test_a_million_cells_are_refused_without_making_them(
     data["frameworks"]["tensorflow"]["versions"] = [f"{number}.0" for number in range(100)]
     data["rules"] = []
     data["profiles"] = {"all": [{}]}
-    monkeypatch.setattr("envmatrix.model.matrix.Framework.offers", property(pytest.fail))
+    monkeypatch.setattr("envmatrix.model.matrix.Framework.offers", pytest.fail)
     error = refused(yaml.safe_dump(data))
     assert "1000000 cells" in error.what
     assert str(MAX_CELLS) in error.what

@@ -32,6 +32,40 @@ def test_a_profile_holds_the_cells_of_the_one_it_names(small: Matrix) -> None:
     assert [*chosen(small), *chosen(small, "framework=tensorflow")] == chosen(small, profile="wide")
 
 
+@pytest.mark.parametrize(
+    ("native", "suffix"), [("amd64", ""), ("arm64", "-arm64"), ("riscv64", "")]
+)
+def test_native_is_the_architecture_of_this_machine(
+    small_text: str, native: str, suffix: str
+) -> None:
+    """One that the matrix does not have counts as amd64."""
+    text = small_text.replace("arch: [amd64]", "arch: [amd64, arm64]")
+    matrix = load(text.replace("python: own}", "python: own, arch: native}"), "f")
+    found = [cell.id for cell in choose(matrix, expand(matrix), (), None, native)]
+    assert found == [
+        f"torch-2.10.0-py3.9-debian11-cpu{suffix}",
+        f"torch-2.10.0-py3.11-debian12-cpu{suffix}",
+    ]
+
+
+def test_what_is_published_is_the_same_on_every_machine(small_text: str) -> None:
+    """A profile that names native cells publishes those of amd64."""
+    text = small_text.replace("arch: [amd64]", "arch: [amd64, arm64]")
+    text = text.replace("python: own}", "python: own, arch: native}")
+    matrix = load(f"{text}  published:\n    - {{profile: quick}}\n", "f")
+    cells = expand(matrix)
+    committed = published(matrix, cells)
+    assert {cell.arch for cell in committed} == {"amd64"}
+    assert choose(matrix, cells, (), "published", "arm64") == committed
+
+
+def test_only_a_profile_speaks_of_this_machine(small_text: str) -> None:
+    """What a rule says is true everywhere."""
+    text = small_text.replace('python: "3.9"}', 'python: "3.9", arch: native}')
+    with pytest.raises(InputError, match='no arch in the matrix matches "native"'):
+        load(text, "f")
+
+
 def test_exact_ids_are_alternatives(small: Matrix) -> None:
     """Two ids choose two cells, in the order of the matrix."""
     other = "tensorflow-2.21.0-py3.11-debian12-cpu"

@@ -110,7 +110,8 @@ def test_every_image_ends_as_a_normal_user_on_its_base(rendered: Rendered) -> No
         assert users[-1:] not in ([], ["USER root"], ["USER 0"]), cell.id
         assert "USER" not in {line.split()[0] for line in instructions(image)}
         assert f"ARG BASE={base_tag(cell)}" == instructions(image)[0]
-        assert f"docker build --tag {cell_tag(cell)} images/{cell.id}" in image
+        platform = " --platform linux/arm64" if cell.arch == "arm64" else ""
+        assert f"docker build{platform} --tag {cell_tag(cell)} images/{cell.id}" in image
 
 
 def test_a_base_is_the_same_for_all_cells_on_it(rendered: Rendered) -> None:

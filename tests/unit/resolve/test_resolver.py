@@ -9,7 +9,7 @@ import json
 import threading
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -219,6 +219,33 @@ def test_an_answer_serves_every_glibc_that_its_wheels_fit(
     assert resolver.asked == [(None, "2.39")]
     for one in problems:
         assert found[one.key] == resolver.resolve_all([one], 1, lambda *_: None)[one.key]
+
+
+def test_an_answer_serves_no_other_architecture(tmp_path: Path, resolver: Watched) -> None:
+    """Each architecture is asked for, and gets its own wheel or its own proof."""
+    for machine in ("x86_64", "aarch64"):
+        write_wheel(tmp_path / "links", "1.0", f"cp311-cp311-manylinux_2_28_{machine}")
+    write_wheel(tmp_path / "links", "1.0", "cp311-cp311-manylinux_2_28_x86_64", name="intel")
+    asked = [
+        replace(problem(name), arch=arch)
+        for name in ("demo", "intel==1.0")
+        for arch in ("amd64", "arm64")
+    ]
+
+    found = resolver.resolve_all(asked, 1, lambda *_: None)
+
+    *locked, proven = [found[one.key] for one in asked]
+    wheels = [one.lock.wheels[0].filename for one in locked if one.lock]
+    assert [name.rpartition("_28_")[2] for name in wheels] == [
+        "x86_64.whl",
+        "aarch64.whl",
+        "x86_64.whl",
+    ]
+    assert proven.judgement
+    assert (proven.judgement.verdict, proven.judgement.kind) == (
+        "impossible",
+        "no-wheel-for-platform",
+    )
 
 
 def test_a_glibc_that_some_wheel_does_not_fit_is_asked_for(

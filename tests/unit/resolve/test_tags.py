@@ -28,6 +28,16 @@ def test_the_stable_abi_of_an_older_python_is_supported_and_that_of_a_newer_is_n
     assert Tag("py3", "none", "any") in tags
 
 
+def test_arm64_has_names_of_its_own_and_none_before_glibc_2_17() -> None:
+    """No older glibc ran on it in a form that PEP 599 knows."""
+    assert platform_tags("2.18", "arm64") == [
+        "manylinux_2_18_aarch64",
+        "manylinux_2_17_aarch64",
+        "manylinux2014_aarch64",
+        "linux_aarch64",
+    ]
+
+
 @pytest.mark.parametrize(
     ("filename", "expected"),
     [

@@ -57,6 +57,12 @@ def judged(name: str, index: str | None = None) -> Judgement:
         ("abi-tag", "no-wheel-for-python", "tensorflow-cpu 2.21.0 has wheels for cp310, cp311,"),
         ("implementation-tag", "no-wheel-for-python", "torch 2.14.1 has wheels for cp310, cp311,"),
         ("glibc", "glibc-too-old", "torch 2.14.1 has wheels for manylinux_2_28_x86_64 only"),
+        ("glibc-arm64", "glibc-too-old", "torch 2.14.1 has wheels for manylinux_2_28_aarch64 only"),
+        (
+            "platform-arm64",
+            "no-wheel-for-platform",
+            "tensorflow-cpu 2.21.0 has wheels for manylinux_2_27_x86_64 only",
+        ),
         ("platform", "no-wheel-for-platform", "windows-only 1.0 has wheels for win_amd64"),
         ("requires-python", "no-wheel-for-python", "demo 1.0 needs Python >=3.13"),
         ("no-such-version", "no-such-version", "torch has no release 9.9"),
@@ -315,6 +321,7 @@ class Case:
     requires: tuple[str, ...] = ("torch==2.14.1",)
     python: str = "3.12"
     glibc: str = "2.36"
+    arch: str = "amd64"
     as_of: str = "2026-11-20"
     index: str = "http://HERE/simple"
     variant: str = ""
@@ -330,6 +337,7 @@ CASES = {
     "dns": Case(index="https://index.example/simple"),
     "filtered-by-date": Case(("torch==2.15.0",), as_of="2020-01-01"),
     "glibc": Case(glibc="2.17"),
+    "glibc-arm64": Case(glibc="2.17", arch="arm64"),
     "http-401": Case(index="http://HERE/status/401/simple", strategy="first-index"),
     "http-403": Case(index="http://HERE/status/403/simple", strategy="first-index"),
     "http-407": Case(index="http://HERE/status/407/simple", strategy="first-index"),
@@ -341,6 +349,7 @@ CASES = {
     "no-such-version": Case(("torch==9.9",)),
     "offline": Case(offline=True),
     "platform": Case(("windows-only==1.0",)),
+    "platform-arm64": Case(("tensorflow-cpu==2.21.0",), arch="arm64"),
     "refused": Case(index="http://127.0.0.1:1/simple"),
     "requires-python": Case(("demo==1.0",)),
     "source-only": Case(("pyaudio==0.2.11",)),
@@ -354,7 +363,7 @@ OF_THE_NETWORK = {"dns", "variant-index-dns"}
 
 def say(case: Case, address: str, folder: Path) -> str:
     """Return what the installed uv says, with the names that the recorded outputs have."""
-    problem = Problem(case.requires, (), None, case.python, case.glibc, "amd64", case.as_of)
+    problem = Problem(case.requires, (), None, case.python, case.glibc, case.arch, case.as_of)
     index = case.index.replace("HERE", address)
     settings = PipSettings(index_url=index, no_index=case.no_index, retries=0)
     result = run_uv(
