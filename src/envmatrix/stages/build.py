@@ -204,7 +204,8 @@ class Builder:
     def _layer_recipe(self, cell: Cell, lock: Lock, base: Built, count: int) -> Recipe:
         steps = self.building.sharing.steps(cell, lock)[:count]
         wheels = [wheel.sha256 for step in steps for wheel in step]
-        name = digest(cell.base_id, cell.index, wheels)[:12]
+        index = cell.index if steps else None  # it is named after the packages
+        name = digest(cell.base_id, cell.packages, index, wheels)[:12]
         files = self.building.folders.beginning(cell, lock, count)
         return Recipe(Step.LAYER, name, cell, files, base, lock)
 
