@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from rich.text import Text
 from envmatrix.model.cells import Cell
 from envmatrix.model.digests import short
 from envmatrix.model.errors import EnvmatrixError
-from envmatrix.model.evidence import Evidence
+from envmatrix.model.evidence import Evidence, LayerSize
 from envmatrix.model.text import json_line, line
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.report.document import summary
@@ -206,6 +207,11 @@ def print_story(cell: Cell, found: Evidence, drift: str) -> None:
     if found.image:
         size, layers = found.image.size / 1e9, len(found.layers)
         say(f"  built:   {found.generated_at.date()}, {size:.1f} GB, {layers} layers")
+        if found.image.sizes:
+            say(f"  layers:  {_shares(found.image.sizes)}")
+        if found.packages:
+            names = [text.partition(" ")[0] for text in found.packages]
+            say(f"  apt:     {len(names)} packages: {', '.join(names)}")
         day = found.reproducibility.verified_at
         say(f"  rebuilt: {found.reproducibility.status}" + (f", {day}" if day else ""))
         for note in found.reproducibility.notes:
@@ -214,6 +220,17 @@ def print_story(cell: Cell, found: Evidence, drift: str) -> None:
         say(f"  log:     {found.log}")
     if drift:
         say(f"  drift:   {cell.os} is not what was published: {drift}")
+
+
+def _shares(sizes: Iterable[LayerSize]) -> str:
+    """Say how much of an image each role takes, from the largest to the smallest."""
+    by_role: Counter[str] = Counter()
+    for layer in sizes:
+        by_role[layer.role] += layer.size
+    return ", ".join(
+        f"{role} {size / 1e6:.0f} MB ({size / by_role.total():.0%})"
+        for role, size in by_role.most_common()
+    )
 
 
 def _print_reason(found: Evidence) -> None:

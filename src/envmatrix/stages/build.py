@@ -32,6 +32,7 @@ from envmatrix.resolve.wheel_server import HOST, INDEX, serve
 from envmatrix.resolve.wheelhouse import Wheelhouse
 from envmatrix.stages.build_failures import Room, judge_failure
 from envmatrix.stages.image_records import ImageRecords
+from envmatrix.stages.inspection import packages_of, sizes_of
 from envmatrix.stages.options import Options
 from envmatrix.stages.progress import Progress
 from envmatrix.stages.recipes import Built, Recipe, Step, recipe_key
@@ -244,6 +245,12 @@ class Builder:
             log=self.building.layout.short(log),
             digest=recipe.below.digest,
         )
+        if recipe.step is Step.CELL:
+            built = replace(
+                built,
+                sizes=tuple(sizes_of(self.engine.images.history(image.id))),
+                packages=packages_of(self.engine, image, recipe.cell),
+            )
         self.images.keep(recipe.step, recipe.key, built)
         self.images.replaced(recipe.tag, image)
         return built

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from envmatrix import __version__
-from envmatrix.engine.image import Image
 from envmatrix.model.cells import Cell, declared
 from envmatrix.model.evidence import (
     HOST,
@@ -87,7 +86,7 @@ class EvidenceMaker:
                 digest=base.digest if base else None,
             ),
             inputs=self.inputs_of(cell),
-            image=self._image(cell, built.image) if built else None,
+            image=self._image(cell, built) if built else None,
             reproducibility=self.rebuilds.of(layers),
             seconds=Seconds(
                 base=base.seconds if base else None,
@@ -98,12 +97,14 @@ class EvidenceMaker:
             log=self._log(cell, judgement.stage),
         )
 
-    def _image(self, cell: Cell, image: Image) -> CellImage:
+    def _image(self, cell: Cell, built: Built) -> CellImage:
         return CellImage(
             name=cell_tag(cell),
-            layers=image.layers,
-            contents=Contents(self.records).of(image.layers),
-            size=image.size,
+            layers=built.image.layers,
+            contents=Contents(self.records).of(built.image.layers),
+            size=built.image.size,
+            sizes=built.sizes,
+            packages=built.packages,
         )
 
     def _serves(self, cell: Cell, observed: Observed) -> Serves | None:
