@@ -300,6 +300,7 @@ class FakeEngine:
             ("GET", "/system/df", self._usage),
             ("GET", "/images/json", images.listed),
             ("GET", "/images/(.+)/json", images.inspect),
+            ("GET", "/images/(.+)/history", images.told),
             ("GET", "/images/(.+)/get", images.saved),
             ("POST", "/images/create", self._create_image),
             ("POST", "/images/(.+)/tag", images.tag),

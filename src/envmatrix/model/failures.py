@@ -120,7 +120,7 @@ def _os_package(names: Names) -> Mapping[str, str] | None:
     found = holders.OS_PACKAGES.find(names["library"])
     if found is None:
         return None
-    listed = f" (in a matrix, packages: [{found[0]}] of the stack)"
+    listed = f"; in a matrix, packages: [{found[0]}] of the stack"
     return {"package": found[0], "listed": listed if _PACKAGE.fullmatch(found[0]) else ""}
 
 
@@ -922,7 +922,7 @@ _TOOLS = (
         "a part of the program is compiled when it is used, and {header}.h is missing for that",
         "add g++ and the headers: libpython3-dev (python3-dev) for Python.h, the CUDA toolkit for "
         "cuda.h, the -dev package of the library for another; in a matrix, "
-        'packages: ["g++", "libpython{{python}}-dev"] of the framework',
+        "packages: [g++, libpython3-dev] of the framework",
         supports=r"(?i)compil|CalledProcessError|gcc|g\+\+|ninja|backend=|subprocess|extension|"
         r"\.h: No such file",
     ),
@@ -932,7 +932,7 @@ _TOOLS = (
         r"Could not find (?:a )?(?:C\+\+ compiler|g\+\+)",
         "part of the program is compiled when it is used, and there is no C++ compiler",
         "add g++ and Python's headers to the image (apt: g++ and libpython3-dev; in a matrix, "
-        'packages: ["g++", "libpython{{python}}-dev"] of the framework), or do without compiling: '
+        "packages: [g++, libpython3-dev] of the framework), or do without compiling: "
         'torch.compile(backend="eager")',
     ),
     known(
