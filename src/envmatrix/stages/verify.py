@@ -188,14 +188,9 @@ class Verifier:
         self, cell: Cell, evidence: Evidence, here: Here, compared: Twins
     ) -> Reproducibility:
         """Compare an image with other layers, which the evidence tells of, with the one here."""
-        return compare(
-            evidence,
-            here,
-            lambda: (
-                self._other_system(cell, evidence, compared.system)
-                or _other_packages(evidence, compared.built)
-            ),
-        )
+        if other := _other_packages(evidence, compared.built):
+            return Reproducibility(notes=(other,))
+        return compare(evidence, here, lambda: self._other_system(cell, evidence, compared.system))
 
     def _other_system(self, cell: Cell, evidence: Evidence, system: Built) -> str:
         """Say why the operating system below the image that was probed may be another than here."""
@@ -229,7 +224,10 @@ def _other_packages(evidence: Evidence, built: Built) -> str:
     if not (evidence.packages and built.packages):
         return ""
     drift = between(evidence.packages, built.packages)
-    return drift and f"the image that was probed has other packages than can be had now: {drift}"
+    return drift and (
+        f"the image that was probed has other packages than can be had now: {drift}; to judge what "
+        f"is here: `envmatrix run {evidence.id}`, then `envmatrix verify {evidence.id}`"
+    )
 
 
 def _reproducibility(steps: Sequence[Compared]) -> Reproducibility:
