@@ -916,6 +916,14 @@ _MACHINE = (
 
 _TOOLS = (
     known(
+        "no-such-package",
+        r"E: Unable to locate package (?P<package>[\w.+-]{1,100})|"
+        r"E: Package '(?P<other>[\w.+-]{1,100})' has no installation candidate",
+        "this operating system has no package {package}{other}",
+        "correct the name under packages in the matrix (https://packages.debian.org and "
+        "https://packages.ubuntu.com search by release and by file)",
+    ),
+    known(
         "compiler-missing",
         r"(?P<header>Python|pyconfig|omp|cuda|cuda_runtime|cudnn|cublas_v2|zlib|ffi|openssl/ssl|"
         r"crypt|sndfile|portaudio)\.h: No such file",

@@ -402,9 +402,8 @@ def test_a_twin_with_other_packages_is_not_compared(
     assert run_one(project, GOOD).packages == OLD_PACKAGES
     found = verify_one(project).reproducibility
     assert Reproducible.NOT_CHECKED is found.status
-    assert found.notes == (
-        f"{GOOD} cannot be made again: its mirror has moved on ({PACKAGES_DRIFT})",
-    )
+    moved_on = f"{GOOD} cannot be made again: its mirror has moved on ({PACKAGES_DRIFT})"
+    assert found.notes[-1] == moved_on
     assert twins_left(fake) == []
 
 
