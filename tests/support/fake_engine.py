@@ -311,6 +311,7 @@ class FakeEngine:
             ("GET", "/system/df", self._usage),
             ("GET", "/images/json", images.listed),
             ("GET", "/images/(.+)/json", images.inspect),
+            ("GET", "/images/(.+)/history", images.told),
             ("GET", "/images/(.+)/get", images.saved),
             ("POST", "/images/create", self._create_image),
             ("POST", "/images/load", images.loaded),

@@ -194,6 +194,13 @@ class ImageStore:
                 }
             )
 
+    def told(self, _: Request, name: str) -> Answer:
+        """Answer `GET /images/{name}/history`: each step with its bytes, the last one first."""
+        image = self.get(name)
+        steps = zip(image.history, image.layers, strict=False)
+        told = [{"CreatedBy": step, "Size": len(layer)} for step, layer in steps]
+        return json_answer(told[::-1])
+
     def listed(self, request: Request) -> Answer:
         """Answer `GET /images/json`. A `*` in a filter matches no `/`, as with Docker."""
         filters = json.loads(request.one("filters", "{}"))

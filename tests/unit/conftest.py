@@ -43,6 +43,9 @@ frameworks:
         accelerators: {cpu: ["*"], cu130: ["*"]}
   tensorflow:
     title: TensorFlow
+    license: Apache-2.0
+    packages: ["g++", "libpython{python}-dev"]
+    companions: {tensorflow-text: {"2.21.0": "2.21.1"}}
     versions: ["2.21.0"]
     variants:
       - {name: tensorflow-cpu, arch: ["amd64"],

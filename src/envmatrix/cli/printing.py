@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from rich.text import Text
 from envmatrix.model.cells import Cell
 from envmatrix.model.digests import short
 from envmatrix.model.errors import EnvmatrixError
-from envmatrix.model.evidence import Evidence, Outcome
+from envmatrix.model.evidence import CellImage, Evidence, LayerSize, Outcome
 from envmatrix.model.text import json_line, line
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.report.document import summary
@@ -201,10 +202,22 @@ def print_story(cell: Cell, found: Evidence, drift: str) -> None:
     """Print the whole story of one cell; `drift` says how its system differs from the published."""
     say(f"{cell.id}: {found.told}", style=COLOURS[found.verdict])
     _print_reason(found)
+    if command := commands([found]).get(found.id):
+        say(f"  start:   {command}", f"           {WHY_SHARED_MEMORY}")
     _print_inputs(cell, found)
     if found.serves:
         gpus = f"; GPUs: {', '.join(found.serves.generations)}" if found.serves.generations else ""
         say(f"  serves:  NVIDIA driver {found.serves.driver} and newer{gpus}")
+    _print_observed(found)
+    if found.image:
+        _print_image(found, found.image)
+    if found.log:
+        say(f"  log:     {found.log}")
+    if drift:
+        say(f"  drift:   {cell.system_id} is not what was published: {drift}")
+
+
+def _print_observed(found: Evidence) -> None:
     declared = dict(found.declared.items()) if found.declared else {}
     for name, value in found.observed.items():
         same = declared.get(name) in (None, str(value))
@@ -215,19 +228,31 @@ def print_story(cell: Cell, found: Evidence, drift: str) -> None:
         say(f"  probe    {probe.probe}: {probe.outcome}{note} ({probe.seconds:.1f} s{way})")
         if probe.flaky and probe.shared:
             say(f"           flaky: {probe.shared.outcome} beside others: {probe.shared.cause}")
-    if found.image:
-        if command := commands([found]).get(found.id):
-            say(f"  start:   {command}", f"           {WHY_SHARED_MEMORY}")
-        size, layers = found.image.size / 1e9, len(found.layers)
-        say(f"  built:   {found.generated_at.date()}, {size:.1f} GB, {layers} layers")
-        day = found.reproducibility.verified_at
-        say(f"  rebuilt: {found.reproducibility.status}" + (f", {day}" if day else ""))
-        for note in found.reproducibility.notes:
-            say(f"           {note}")
-    if found.log:
-        say(f"  log:     {found.log}")
-    if drift:
-        say(f"  drift:   {cell.os} is not what was published: {drift}")
+
+
+def _print_image(found: Evidence, image: CellImage) -> None:
+    size, layers = image.size / 1e9, len(image.layers)
+    say(f"  built:   {found.generated_at.date()}, {size:.1f} GB, {layers} layers")
+    if image.sizes:
+        say(f"  layers:  {_shares(image.sizes)}")
+    if image.packages:
+        names = [text.partition(" ")[0] for text in image.packages]
+        say(f"  apt:     {len(names)} packages: {', '.join(names)}")
+    day = found.reproducibility.verified_at
+    say(f"  rebuilt: {found.reproducibility.status}" + (f", {day}" if day else ""))
+    for note in found.reproducibility.notes:
+        say(f"           {note}")
+
+
+def _shares(sizes: Iterable[LayerSize]) -> str:
+    """Say how much of an image each role takes, from the largest to the smallest."""
+    by_role: Counter[str] = Counter()
+    for layer in sizes:
+        by_role[layer.role] += layer.size
+    return ", ".join(
+        f"{role} {size / 1e6:.0f} MB ({size / by_role.total():.0%})"
+        for role, size in by_role.most_common()
+    )
 
 
 def _print_reason(found: Evidence) -> None:

@@ -192,6 +192,12 @@ class Images:
         }
         return {"architecture": found["Architecture"], "os": found["Os"], "config": config}
 
+    def history(self, reference: str) -> list[tuple[str, int]]:
+        """Return the instructions of an image with the bytes that each added, the first first."""
+        with translated(f"look up the image {reference}"):
+            found = self.connection.client.history(reference)  # type: ignore[no-untyped-call]
+        return [(step.get("CreatedBy") or "", step.get("Size") or 0) for step in reversed(found)]
+
     @contextmanager
     def layers(self, reference: str, folder: Path) -> Iterator[list[IO[bytes]]]:
         """Yield the layers of an image as open tar files, the lowest layer first.

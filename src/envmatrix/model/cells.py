@@ -23,7 +23,8 @@ from envmatrix.model.matrix import (
 class Cell:
     """One point of the matrix, with what the rules and variants say of it.
 
-    `excluded` is the reason of the rule that excludes it, if one does.
+    `excluded` is the reason of the rule that excludes it, if one does. `packages` are those of the
+    operating system that the framework needs, and `stack_packages` those that its stack needs.
     """
 
     id: str
@@ -38,6 +39,8 @@ class Cell:
     constraints: tuple[str, ...]
     excluded: str | None
     own_python: bool
+    packages: tuple[str, ...] = ()
+    stack_packages: tuple[str, ...] = ()
 
     @property
     def family(self) -> str:
@@ -96,6 +99,7 @@ def _stacked(matrix: Matrix, plain: Sequence[Cell]) -> Iterator[Cell]:
                     id=f"{cell.framework}{STACKED}{name}" + cell.id.removeprefix(cell.framework),
                     framework=f"{cell.framework}{STACKED}{name}",
                     requires=(*cell.requires, *stack.requires),
+                    stack_packages=_packages(stack.packages, cell.python, own=cell.own_python),
                 )
                 yield _with_own_rules(matrix, stacked, cell)
 
@@ -160,6 +164,20 @@ def _cell(matrix: Matrix, axes: dict[str, str], variant: Variant, os: OperatingS
         constraints=tuple(text for rule in applying for text in rule.constrain),
         excluded=excluding[0] if excluding else None,
         own_python=own_python,
+        packages=_packages(
+            matrix.frameworks[axes["framework"]].packages, axes["python"], own=own_python
+        ),
+        stack_packages=(),
+    )
+
+
+def _packages(packages: Sequence[str], python: str, *, own: bool) -> tuple[str, ...]:
+    """Return packages of the operating system, filled in.
+
+    One that names a Python belongs to the system's own. A standalone CPython brings its headers.
+    """
+    return tuple(
+        package.replace("{python}", python) for package in packages if own or "{" not in package
     )
 
 

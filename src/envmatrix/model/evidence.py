@@ -62,6 +62,13 @@ Handle = Annotated[str, StringConstraints(pattern=_WORD, max_length=220)]
 LayerId = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9:._+-]*$", max_length=200)
 ]
+InstalledPackage = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[a-z0-9][a-z0-9+.-]* [A-Za-z0-9.+:~-]+ [a-z0-9-]+ [0-9a-f]{64}$", max_length=400
+    ),
+]
+"""A package of an operating system: name, version, architecture, SHA-256."""
 LARGEST: Final = 2**53
 """The largest number of bytes: programs of every language read it exactly."""
 LONGEST: Final = 10.0**9
@@ -330,6 +337,23 @@ _RUN_COMMAND = (
 )
 
 
+Role = Literal["os", "base", "packages", "wheels", "settings"]
+
+
+class LayerSize(Part):
+    """A layer of an image: what it is for, and how large it is."""
+
+    role: Annotated[
+        Role,
+        Field(
+            description="os: the operating system; base: Python and the installer; packages: those "
+            "of the operating system that the framework or its stack needs; wheels: those of the "
+            "lock; settings: constraints and the start."
+        ),
+    ]
+    size: Annotated[int, Field(ge=0, le=LARGEST, description="Bytes, as the engine counts them.")]
+
+
 class CellImage(Part):
     """The image that was built for a cell, and that its probes ran in."""
 
@@ -354,6 +378,20 @@ class CellImage(Part):
             description="A command that starts it where it was built; empty: not told.",
         ),
     ] = ""
+    sizes: Annotated[
+        tuple[LayerSize, ...],
+        Field(
+            description="The layers that hold any bytes, lowest first, with their sizes; empty: "
+            "not known."
+        ),
+    ] = ()
+    packages: Annotated[
+        tuple[InstalledPackage, ...],
+        Field(
+            description="The packages that were installed on the base, each as name, version, "
+            "architecture and SHA-256 of its .deb; those of the base are not among them."
+        ),
+    ] = ()
 
     @model_validator(mode="after")
     def _one_for_each_layer(self) -> Self:
@@ -536,6 +574,11 @@ class Evidence(Part):
     def contents(self) -> tuple[str, ...]:
         """The digests of what its layers contain; none where they are not known."""
         return self.image.contents if self.image else ()
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages that were installed on the base; none where they are not known."""
+        return self.image.packages if self.image else ()
 
     def with_contents(self, contents: Sequence[str]) -> Self:
         """Return this evidence with the digests of what the layers of its image contain."""

@@ -112,6 +112,18 @@ def _object_removal(names: Names) -> Mapping[str, str] | None:
     return {"pin": found[0]} if found else None
 
 
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+
+
+def _os_package(names: Names) -> Mapping[str, str] | None:
+    """Fit where the package of a library is known; say where a matrix lists it."""
+    found = holders.OS_PACKAGES.find(names["library"])
+    if found is None:
+        return None
+    listed = f"; in a matrix, packages: [{found[0]}] of the stack"
+    return {"package": found[0], "listed": listed if _PACKAGE.fullmatch(found[0]) else ""}
+
+
 _HAS_NO = r"module '(?P<package>[\w.]+)' has no attribute '(?P<name>\w+)'"
 _CANNOT_IMPORT = r"cannot import name '(?P<name>\w+)' from '(?P<package>[\w.]+)'"
 _NO_MODULE = r"No module named '?(?P<module>[\w.]+)'?"
@@ -300,8 +312,8 @@ _LIBRARIES = (
         "missing-library",
         _LIB + _MISSING,
         "the shared library {library} is missing",
-        "add the OS package {package}, which holds {library}",
-        look_up("library", holders.OS_PACKAGES, "package"),
+        "add the OS package {package}, which holds {library}{listed}",
+        _os_package,
     ),
     known(
         "missing-library",
@@ -904,12 +916,21 @@ _MACHINE = (
 
 _TOOLS = (
     known(
+        "no-such-package",
+        r"E: Unable to locate package (?P<package>[\w.+-]{1,100})|"
+        r"E: Package '(?P<other>[\w.+-]{1,100})' has no installation candidate",
+        "this operating system has no package {package}{other}",
+        "correct the name under packages in the matrix (https://packages.debian.org and "
+        "https://packages.ubuntu.com search by release and by file)",
+    ),
+    known(
         "compiler-missing",
         r"(?P<header>Python|pyconfig|omp|cuda|cuda_runtime|cudnn|cublas_v2|zlib|ffi|openssl/ssl|"
         r"crypt|sndfile|portaudio)\.h: No such file",
         "a part of the program is compiled when it is used, and {header}.h is missing for that",
         "add g++ and the headers: libpython3-dev (python3-dev) for Python.h, the CUDA toolkit for "
-        "cuda.h, the -dev package of the library for another",
+        "cuda.h, the -dev package of the library for another; in a matrix, "
+        "packages: [g++, libpython3-dev] of the framework",
         supports=r"(?i)compil|CalledProcessError|gcc|g\+\+|ninja|backend=|subprocess|extension|"
         r"\.h: No such file",
     ),
@@ -918,8 +939,9 @@ _TOOLS = (
         r"InvalidCxxCompiler|No working C\+\+ compiler|Error checking compiler version|"
         r"Could not find (?:a )?(?:C\+\+ compiler|g\+\+)",
         "part of the program is compiled when it is used, and there is no C++ compiler",
-        "add g++ and Python's headers to the image (apt: g++ and libpython3-dev), or do without "
-        'compiling: torch.compile(backend="eager")',
+        "add g++ and Python's headers to the image (apt: g++ and libpython3-dev; in a matrix, "
+        "packages: [g++, libpython3-dev] of the framework), or do without compiling: "
+        'torch.compile(backend="eager")',
     ),
     known(
         "compiler-missing",

@@ -168,6 +168,24 @@ VersionPattern = Annotated[
 ]
 
 
+Package = Annotated[
+    str,
+    _text(
+        "a package of the operating system, such as g++ or libpython{python}-dev",
+        r"[a-z0-9](\{python\}|[a-z0-9+.-])+",
+        80,
+    ),
+]
+"""A package of Debian or Ubuntu. `{python}` stands for the Python of the cell."""
+Licenses = Annotated[
+    str,
+    _text(
+        "an SPDX expression, such as BSD-3-Clause or MIT AND Apache-2.0",
+        r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*",
+    ),
+]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -222,8 +240,19 @@ class Framework(_Model):
     """A framework: its versions and the variants they come in."""
 
     title: Prose
+    license: Licenses | None = None
     versions: Annotated[Sequence[ReleaseVersion], Field(min_length=1)]
+    packages: Sequence[Package] = ()
+    companions: Mapping[Name, Mapping[ReleaseVersion, ReleaseVersion]] = Field(default_factory=dict)
     variants: Annotated[Sequence[Variant], Field(min_length=1)]
+
+    def companions_of(self, version: str) -> Mapping[str, str]:
+        """Return the release of each companion that is built for this version of the framework."""
+        return {
+            name: releases[version]
+            for name, releases in self.companions.items()
+            if version in releases
+        }
 
     def offers(self, arch: str) -> Mapping[tuple[str, str], Variant]:
         """Return the variant that gives each (version, accelerator): the first that offers it."""
@@ -283,6 +312,17 @@ class Stack(_Model):
     title: Prose
     cells: Annotated[Sequence[Where], Field(min_length=1)]
     requires: Annotated[Sequence[Requirement], Field(min_length=1)]
+    packages: Sequence[Package] = ()
+
+
+class Labels(_Model):
+    """Who publishes the images, and where they tell of it: labels that OCI names."""
+
+    authors: Prose | None = None
+    documentation: Prose | None = None
+    source: Prose | None = None
+    url: Prose | None = None
+    vendor: Prose | None = None
 
 
 class ProfileEntry(Where):
@@ -316,6 +356,7 @@ class Matrix(_Model):
     resolve: Resolve
     axes: Axes
     base: Base
+    labels: Labels = Labels()
     frameworks: Annotated[Mapping[Name, Framework], Field(min_length=1)]
     stacks: Mapping[Word, Stack] = Field(default_factory=dict)
     rules: Sequence[Rule] = ()

@@ -229,6 +229,7 @@ def _contradictions(matrix: Matrix) -> Iterator[_Problem]:
     yield from _bad_day(matrix)
     yield from _twice(matrix)
     yield from _unknown_accelerators(matrix)
+    yield from _unknown_versions(matrix)
     yield from _unsupported(matrix)
     for index, rule in enumerate(matrix.rules):
         yield from _bad_where(matrix, rule.when, ("rules", index, "when"))
@@ -301,6 +302,18 @@ def _unknown_accelerators(matrix: Matrix) -> Iterator[_Problem]:
                         ("frameworks", name, "variants", index, "accelerators", accelerator),
                         f'unknown accelerator "{accelerator}"',
                         nearest(accelerator, list(matrix.axes.accelerator)),
+                    )
+
+
+def _unknown_versions(matrix: Matrix) -> Iterator[_Problem]:
+    for name, framework in matrix.frameworks.items():
+        for companion, releases in framework.companions.items():
+            for version in releases:
+                if version not in framework.versions:
+                    yield (
+                        ("frameworks", name, "companions", companion, version),
+                        f"{framework.title} {version} is not in the matrix",
+                        nearest(version, framework.versions),
                     )
 
 

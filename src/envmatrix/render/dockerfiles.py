@@ -9,6 +9,7 @@ import io
 import re
 import tarfile
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
@@ -102,11 +103,15 @@ class Renderer:
             "requirements.lock": lock.text,
         }
 
-    def cell(self, cell: Cell, lock: Lock, steps: Sequence[Step]) -> Files:
-        """Return the files of the image of `cell`, whose wheels are installed in `steps`."""
-        constraining = constraints(cell.requires, lock)
+    def cell(self, cell: Cell, lock: Lock, steps: Sequence[Step], base: str = "") -> Files:
+        """Return the files of the image of `cell`, whose wheels are installed in `steps`.
+
+        `base` is the hash of the files of the base.
+        """
+        companions = self._matrix.frameworks[cell.family].companions_of(cell.version)
+        constraining = constraints(cell.requires, lock, companions)
         return {
-            "Dockerfile": self._dockerfile(cell, lock, steps, constraining),
+            "Dockerfile": self._dockerfile(cell, lock, steps, constraining, base),
             "requirements.lock": lock.text,
             "constraints.txt": "".join(f"{line}\n" for line in constraining),
         }
@@ -125,6 +130,7 @@ class Renderer:
         lock: Lock,
         steps: Sequence[Step],
         constraining: Sequence[str] | None = None,
+        base: str = "",
     ) -> str:
         return self._rendered(
             "cell.Dockerfile.j2",
@@ -132,7 +138,12 @@ class Renderer:
             lock=lock,
             steps=steps,
             constraints=constraining,
+            pinned=distributions(cell.requires, lock),
+            greeting=self._greeting(cell),
+            labels=self._labels(cell, lock, base),
+            user=USER,
             seeded=_seeded(cell.python),
+            seeded_os=_seeded(self._matrix.axes.os[cell.os].python),
             tag=cell_tag(cell),
             base_tag=base_tag(cell),
             platform=_platform(cell),
@@ -140,6 +151,39 @@ class Renderer:
             os=self._matrix.axes.os[cell.os],
             epoch=self._matrix.resolve.epoch,
         )
+
+    def _greeting(self, cell: Cell) -> str:
+        """Return what an image says of itself in one line."""
+        return (
+            f"{cell.id}: {self._described(cell)}. Start Python with docker run -it IMAGE, or a "
+            "program with docker run IMAGE python FILE."
+        )
+
+    def _described(self, cell: Cell) -> str:
+        os = self._matrix.axes.os[cell.os]
+        stack = f" with {self._matrix.stacks[cell.stack].title}" if cell.stack else ""
+        return (
+            f"{self._matrix.frameworks[cell.family].title} {cell.version}{stack} on "
+            f"{os.distribution} {os.codename}, Python {cell.python}, {cell.accelerator}"
+        )
+
+    def _labels(self, cell: Cell, lock: Lock, base: str) -> Mapping[str, str]:
+        """Return the labels of an image: those that OCI names, then ours."""
+        epoch = self._matrix.resolve.epoch
+        oci = {
+            "title": cell.id,
+            "description": self._described(cell),
+            "version": cell.version,
+            "created": f"{datetime.fromtimestamp(epoch, UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "licenses": self._matrix.frameworks[cell.family].license,
+            **self._matrix.labels.model_dump(),
+            "base.name": base_tag(cell),
+        }
+        return {f"org.opencontainers.image.{name}": text for name, text in oci.items() if text} | {
+            "io.envmatrix.cell": cell.id,
+            "io.envmatrix.lock": lock.sha256,
+            "io.envmatrix.base": base,
+        }
 
 
 def _platform(cell: Cell) -> str:
@@ -180,14 +224,42 @@ def mounted_files(epoch: int) -> str:
     return buffer.getvalue().decode("ascii")
 
 
-def constraints(requires: Sequence[str], lock: Lock) -> list[str]:
-    """Return the lines of a pip constraints file: what the variant itself pins, as locked."""
-    pinned_names = {
+def constraints(
+    requires: Sequence[str], lock: Lock, companions: Mapping[str, str] | None = None
+) -> list[str]:
+    """Return the lines of a pip constraints file: what the variant pins, and its companions.
+
+    A companion is pinned to the build that belongs to the framework's. Three equal signs, since two
+    would let the build for another accelerator pass.
+    """
+    pinned_wheels = _pinned(requires, lock)
+    names = {wheel.name for wheel in pinned_wheels}
+    local = next((wheel.version.partition("+")[2] for wheel in pinned_wheels), "")
+    build = f"+{local}" if local else ""
+    pins = sorted(f"{wheel.name}=={wheel.version}" for wheel in pinned_wheels)
+    return pins + [
+        f"{name}==={version}{build}"
+        for name, version in (companions or {}).items()
+        if canonicalize_name(name) not in names
+    ]
+
+
+def distributions(requires: Sequence[str], lock: Lock) -> list[str]:
+    """Return what the variant itself pins as the folders of its metadata are named."""
+    found = ("-".join(wheel.filename.split("-")[:2]) for wheel in _pinned(requires, lock))
+    return [name for name in found if _FOLDER.fullmatch(name)]
+
+
+def _pinned(requires: Sequence[str], lock: Lock) -> list[Wheel]:
+    """Return the wheels that requirements pin, in the order of the requirements."""
+    names = [
         canonicalize_name(re.split(r"[\[<>=!~]", text)[0]) for text in requires if "==" in text
-    }
-    return [f"{wheel.name}=={wheel.version}" for wheel in lock.wheels if wheel.name in pinned_names]
+    ]
+    wheels = {wheel.name: wheel for wheel in lock.wheels}
+    return [wheels[name] for name in dict.fromkeys(names) if name in wheels]
 
 
+_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*===[A-Za-z0-9._+!-]+ --hash=sha256:[0-9a-f]{64}")
 
 

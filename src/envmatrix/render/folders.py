@@ -42,7 +42,10 @@ class Folders:
 
     def cell(self, cell: Cell, lock: Lock) -> Files:
         """Return the files of the folder of a cell."""
-        return self._renderer.cell(cell, lock, self._sharing.steps(cell, lock))
+        return self._cell(cell, lock, digest(dict(self.base(cell) or {})))
+
+    def _cell(self, cell: Cell, lock: Lock, base: str) -> Files:
+        return self._renderer.cell(cell, lock, self._sharing.steps(cell, lock), base)
 
     def beginning(self, cell: Cell, lock: Lock, count: int) -> Files:
         """Return a Dockerfile that ends after the first `count` steps of a cell."""
@@ -57,7 +60,8 @@ class Folders:
         resolution, base = self._resolutions.of_cell(cell), self.base(cell)
         if resolution is None or resolution.lock is None or base is None:
             return None
-        files = dict(self.cell(cell, resolution.lock))
+        # What changed in the base is told once, and not again as a label of the cell.
+        files = dict(self._cell(cell, resolution.lock, ""))
         lock, dockerfile = files.pop(LOCK_NAME), files.pop(DOCKERFILE)
         settings, steps = split_settings(dockerfile)
         return Inputs(

@@ -23,10 +23,16 @@ MOST_SHARED = 3
 """How many shared layers a cell has at most, below its own two."""
 
 Step = tuple[Wheel, ...]
-Place = tuple[str, str]
-"""A base, by id, and the index that is named before the first step. Both are below all layers."""
+Place = tuple[str, tuple[str, ...], str]
+"""A base, by id, the packages above it, and the index that is named before the first wheels.
+
+All of them are below the layers of wheels.
+"""
 Beginning = tuple[Place, tuple[Step, ...]]
-"""Where a cell begins, and its first steps."""
+"""Where a cell begins, and its first steps; without any, it ends after the packages of its system.
+
+No index counts there: it is named later.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +156,10 @@ class Sharing:
 
     def beginnings(self, cell: Cell, lock: Lock) -> list[Beginning]:
         """Return what a cell begins with, after each step. Equal beginnings are one layer."""
-        all_steps = self.steps(cell, lock)
-        return [(_place(cell), all_steps[: count + 1]) for count in range(len(all_steps))]
+        all_steps, place = self.steps(cell, lock), _place(cell)
+        found = [(place, all_steps[: count + 1]) for count in range(len(all_steps))]
+        return [((*place[:2], ""), ()), *found] if cell.packages else found
 
 
 def _place(cell: Cell) -> Place:
-    return cell.base_id, cell.index or ""
+    return cell.base_id, cell.packages, cell.index or ""

@@ -30,6 +30,7 @@ from envmatrix.resolve.wheel_server import HOST, INDEX
 from envmatrix.resolve.wheelhouse import Wheelhouse
 from envmatrix.stages.build_failures import Room, judge_failure
 from envmatrix.stages.image_records import ImageRecords
+from envmatrix.stages.inspection import packages_of, sizes_of
 from envmatrix.stages.options import Options
 from envmatrix.stages.progress import Progress
 from envmatrix.stages.recipes import Built, Recipe, Step, recipe_key
@@ -194,7 +195,8 @@ class Builder:
     def _layer_recipe(self, cell: Cell, lock: Lock, base: Built, count: int) -> Recipe:
         steps = self.building.sharing.steps(cell, lock)[:count]
         wheels = [wheel.sha256 for step in steps for wheel in step]
-        name = digest(cell.base_id, cell.index, wheels)[:12]
+        index = cell.index if steps else None  # it is named after the packages
+        name = digest(cell.base_id, cell.packages, index, wheels)[:12]
         files = self.building.folders.beginning(cell, lock, count)
         return Recipe(Step.LAYER, name, cell, files, base, lock)
 
@@ -233,6 +235,12 @@ class Builder:
             log=self.building.layout.short(log),
             digest=recipe.below.digest,
         )
+        if recipe.step is Step.CELL:
+            built = replace(
+                built,
+                sizes=tuple(sizes_of(self.engine.images.history(image.id))),
+                packages=packages_of(self.engine, image, recipe.cell),
+            )
         self.images.keep(recipe.step, recipe.key, built)
         self.images.replaced(recipe.tag, image)
         return built

@@ -16,6 +16,8 @@ from envmatrix.stages.options import ENGINE, Options
 UNPACKED = 3.5
 """An installed cell takes this many times the bytes of its wheels (measured: 2.5 to 3.5)."""
 BASE_BYTES = 400_000_000
+PACKAGES_BYTES = 300_000_000
+"""A compiler with what it needs, installed (measured: 286 MB)."""
 
 
 def check_disk(builder: Builder, ahead: Sequence[Locked], options: Options) -> None:
@@ -25,7 +27,11 @@ def check_disk(builder: Builder, ahead: Sequence[Locked], options: Options) -> N
         DiskError: with how much is needed and how much there is.
     """
     images = UNPACKED * _installed(builder, ahead, options)
-    images += BASE_BYTES * len({one.cell.base_id for one in ahead})
+    cells = [one.cell for one in ahead]
+    images += BASE_BYTES * len({cell.base_id for cell in cells})
+    images += PACKAGES_BYTES * len(
+        {(cell.base_id, cell.packages) for cell in cells if cell.packages}
+    )
     _check_space(
         [(builder.wheelhouse.root, _missing(builder, ahead)), (builder.engine.root, images)],
         "free some disk, or select fewer cells"
@@ -46,7 +52,7 @@ def _installed(builder: Builder, ahead: Sequence[Locked], options: Options) -> i
         return sum(sizes[: options.lanes(builder.engine.capacity)[ENGINE]])
     sharing = builder.building.sharing
     layers = {step for one in ahead for step in sharing.beginnings(one.cell, one.lock)}
-    return sum(wheel.size for _, steps in layers for wheel in steps[-1])
+    return sum(wheel.size for _, steps in layers for last in steps[-1:] for wheel in last)
 
 
 def _check_space(needs: Iterable[tuple[Path | None, float]], remedy: str) -> None:

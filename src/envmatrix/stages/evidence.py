@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from envmatrix import __version__
-from envmatrix.engine.image import Image
 from envmatrix.model.cells import Cell, declared
 from envmatrix.model.evidence import (
     HOST,
@@ -93,7 +92,7 @@ class EvidenceMaker:
                 digest=base.digest if base else None,
             ),
             inputs=self._inputs(cell, results),
-            image=self._image(cell, built.image) if built else None,
+            image=self._image(cell, built) if built else None,
             reproducibility=self.rebuilds.of(layers),
             seconds=Seconds(
                 base=base.seconds if base else None,
@@ -110,14 +109,16 @@ class EvidenceMaker:
             return inputs
         return inputs.model_copy(update={"runner": ""})
 
-    def _image(self, cell: Cell, image: Image) -> CellImage:
+    def _image(self, cell: Cell, built: Built) -> CellImage:
         cuda = self.matrix.axes.accelerator[cell.accelerator].cuda
         return CellImage(
             name=cell_tag(cell),
-            layers=image.layers,
-            contents=Contents(self.records).of(image.layers),
-            size=image.size,
+            layers=built.image.layers,
+            contents=Contents(self.records).of(built.image.layers),
+            size=built.image.size,
             run=run_command(cell_tag(cell), gpus=cuda is not None),
+            sizes=built.sizes,
+            packages=built.packages,
         )
 
     def _serves(self, cell: Cell, observed: Observed) -> Serves | None:

@@ -40,6 +40,8 @@ class ImageRecords:
             reused=True,
             log=record.log,
             digest=record.digest,
+            sizes=record.sizes,
+            packages=record.packages,
         )
 
     def keep(self, step: str, key: str, built: Built) -> None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from envmatrix.engine.image import Image
 from envmatrix.model.cells import Cell
 from envmatrix.model.digests import digest
-from envmatrix.model.evidence import Part
+from envmatrix.model.evidence import InstalledPackage, LayerSize, Part
 from envmatrix.model.image_names import base_tag, cell_tag, layer_tag, os_tag
 from envmatrix.model.locks import Lock
 from envmatrix.render.dockerfiles import Files
@@ -32,13 +32,16 @@ class BuiltRecord(Part):
     origin: str
     log: str = ""
     digest: str | None = None
+    sizes: tuple[LayerSize, ...] = ()
+    packages: tuple[InstalledPackage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
     """The image that a step made. `reused` says that an earlier run made it.
 
-    `digest` is that of the system below in its registry; None: bootstrapped, or unknown.
+    `digest` is that of the system below in its registry; None: bootstrapped, or unknown. `sizes`
+    and `packages` are known of the image of a cell.
     """
 
     image: Image
@@ -47,6 +50,8 @@ class Built:
     reused: bool
     log: str = ""
     digest: str | None = None
+    sizes: tuple[LayerSize, ...] = ()
+    packages: tuple[str, ...] = ()
 
     @property
     def said(self) -> str:
@@ -64,6 +69,8 @@ class Built:
             origin=self.origin,
             log=self.log,
             digest=self.digest,
+            sizes=self.sizes,
+            packages=self.packages,
         )
 
 

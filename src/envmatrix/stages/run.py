@@ -22,6 +22,7 @@ from envmatrix.stages.recipes import Built
 from envmatrix.stages.work import Kind, Result, Worker, items_of
 from envmatrix.store.book import Book
 from envmatrix.store.knowledge import Knowledge
+from envmatrix.store.packages import between
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,10 @@ class Runner:
                 builder.engine.cancelled.set,
             )
             evidence = {one.cell.id: self._evidence(one.cell, results, builder) for one in cells}
+        for cell_id, found in evidence.items():
+            before = self._published_packages(cell_id)
+            if before and found.packages and (drift := between(before, found.packages)):
+                progress.tell(f"{cell_id} has other packages than were published: {drift}")
         done = results.values()
         return evidence, Run(
             (),
@@ -125,6 +130,11 @@ class Runner:
             probed=sum(result.ran for result in done if isinstance(result, Probed)),
             failed=sum(isinstance(result, Judgement) for result in done),
         )
+
+    def _published_packages(self, cell_id: str) -> Sequence[str]:
+        """Return the packages of published evidence; none where none were published."""
+        published = self.book.published(cell_id)
+        return published.packages if published else ()
 
     def _evidence(self, cell: Cell, results: Mapping[str, Result], builder: Builder) -> Evidence:
         base = results[f"{Kind.BASE}:{cell.base_id}"]

@@ -27,6 +27,7 @@ from envmatrix.model.verdicts import Judgement
 from envmatrix.stages.build import Builder
 from envmatrix.stages.elsewhere import Here, compare, instruction, together, verified_at
 from envmatrix.stages.graph import Item, run_graph
+from envmatrix.stages.inspection import packages_of
 from envmatrix.stages.lock import Locked
 from envmatrix.stages.options import ENGINE, Options, Origin
 from envmatrix.stages.progress import Progress
@@ -190,6 +191,8 @@ class Verifier:
         self, cell: Cell, evidence: Evidence, here: Here, compared: Twins
     ) -> Reproducibility:
         """Compare an image with other layers, which the evidence tells of, with the one here."""
+        if other := _other_packages(evidence, compared.built):
+            return Reproducibility(notes=(other,))
         return compare(evidence, here, lambda: self._other_system(cell, evidence, compared.system))
 
     def _other_system(self, cell: Cell, evidence: Evidence, system: Built) -> str:
@@ -217,6 +220,17 @@ class Verifier:
         return drift and (
             f"the image that was probed stands on another {cell.os} than can be made now: {drift}"
         )
+
+
+def _other_packages(evidence: Evidence, built: Built) -> str:
+    """Say why the packages of the image that was probed are others than here; nothing if not."""
+    if not (evidence.packages and built.packages):
+        return ""
+    drift = between(evidence.packages, built.packages)
+    return drift and (
+        f"the image that was probed has other packages than can be had now: {drift}; to judge what "
+        f"is here: `envmatrix run {evidence.id}`, then `envmatrix verify {evidence.id}`"
+    )
 
 
 def _reproducibility(steps: Sequence[Compared]) -> Reproducibility:
@@ -286,12 +300,25 @@ class _Comparer:
 
     def _cell(self, one: Locked) -> Compared:
         found = self.builder.rebuild_cell(one.cell, one.lock)
+        if not isinstance(found, Judgement) and (moved_on := self._moved_on(one.cell, *found)):
+            return moved_on
         compared = self._twins(found)
         system = self.builder.systems.get(one.cell)
         if isinstance(found, Judgement) or isinstance(system, Judgement):
             return compared
         built, _ = found
         return replace(compared, note=self._read(built.image), twins=Twins(built, system))
+
+    def _moved_on(self, cell: Cell, built: Built, again: Image) -> Compared | None:
+        """Return that a cell cannot be made again, if its packages are others by now."""
+        engine = self.builder.engine
+        drift = between(built.packages, packages_of(engine, again, cell))
+        if not drift:
+            return None
+        engine.images.remove(again.id)
+        return Compared(
+            note=f"{cell.id} cannot be made again: its mirror has moved on ({drift})", checked=False
+        )
 
     def _read(self, image: Image) -> str:
         """Take the digests of what layers contain that are not known yet; say what hindered that.

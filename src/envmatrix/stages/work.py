@@ -175,8 +175,9 @@ class Worker:
         if not isinstance(base, Built) or isinstance(fetched, Judgement):
             return None
         steps = self.builder.building.sharing.steps(one.cell, one.lock)[: item.steps]
-        more = sum(map(len, steps)) - 1
-        name = steps[-1][0].name + (f" and {more} more" if more else "")
+        names = [wheel.name for wheel in steps[-1]] if steps else one.cell.packages
+        more = sum(map(len, steps or [names])) - 1
+        name = names[0] + (f" and {more} more" if more else "")
         built = self._told(
             item.kind,
             name,

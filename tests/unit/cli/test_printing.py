@@ -20,6 +20,7 @@ from envmatrix.model.evidence import (
     CellImage,
     Difference,
     Evidence,
+    LayerSize,
     LockedWheels,
     Machine,
     Observed,
@@ -27,6 +28,7 @@ from envmatrix.model.evidence import (
     ProbeResult,
     Reproducibility,
     Reproducible,
+    Role,
     Serves,
     SharedRun,
     Way,
@@ -311,6 +313,23 @@ def test_the_story_of_a_cell_that_works(screen: Callable[..., Screen]) -> None:
         "  log:     logs/x.log",
         "  drift:   debian12 is not what was published: 1 package: libc6",
     ] == shown.lines
+
+
+def test_a_story_tells_what_takes_how_much_of_an_image(screen: Callable[..., Screen]) -> None:
+    """The layers are told by their role, the largest first, and packages by their names."""
+    shown = screen()
+    roles: list[tuple[Role, int]] = [
+        ("os", 100),
+        ("wheels", 200),
+        ("packages", 300),
+        ("wheels", 400),
+    ]
+    sizes = tuple(LayerSize(role=role, size=size * 10**6) for role, size in roles)
+    packages = tuple(f"{name} 1 amd64 {'a' * 64}" for name in ("cpp", "g++"))
+    image = IMAGE.model_copy(update={"sizes": sizes, "packages": packages})
+    printing.print_story(CUDA, evidence(CUDA, image=image), "")
+    assert "  layers:  wheels 600 MB (60%), packages 300 MB (30%), os 100 MB (10%)" in shown.lines
+    assert "  apt:     2 packages: cpp, g++" in shown.lines
 
 
 def test_the_story_of_a_cell_without_evidence(screen: Callable[..., Screen]) -> None:

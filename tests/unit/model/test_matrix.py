@@ -116,5 +116,8 @@ def test_the_small_matrix_has_every_field_of_the_real_one(small_text: str, real_
     named: set[str] = {"cells", *data["profiles"], *data["stacks"]}
     for variant in (v for framework in data["frameworks"].values() for v in framework["variants"]):
         named |= set(variant["accelerators"])
+    for framework in data["frameworks"].values():
+        for companion, releases in framework.get("companions", {}).items():
+            named |= {companion, *releases}
     named |= set(data["axes"]["os"]) | set(data["axes"]["accelerator"])
     assert set() == fields(data) - fields(yaml.safe_load(small_text)) - named

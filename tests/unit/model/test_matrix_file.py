@@ -37,21 +37,21 @@ def swapped(text: str, old: str, new: str) -> str:
         # keys
         ("profiles:", "profils:", ('unknown key "profils"', " (profils)", "profiles")),
         ("codename: bullseye", "codnam: x", ('"codnam"', "(axes.os.debian11.codnam)", "codename")),
-        ("    reason: nobody", "    reasn: nobody", ('"reasn"', "40:12 (rules.1.reasn)", "reason")),
+        ("    reason: nobody", "    reasn: nobody", ('"reasn"', "43:12 (rules.1.reasn)", "reason")),
         ("{profile: quick}", "{profil: quick}",
          ('"profil"', "(profiles.wide.0.profil)", "profile")),
         ('framework: torch, version: "<', 'framwork: torch, version: "<',
          ('"framwork"', "(rules.0.when.framwork)", "framework")),
         ("\n    reason: nobody asked for it", "",
-         ('key "reason" is missing', "38:5 (rules.1.reason)", "why")),
+         ('key "reason" is missing', "41:5 (rules.1.reason)", "why")),
         ('resolve: {as_of: "2026-11-20"}\n', "", ('"resolve" is missing', "1:1 (resolve)", "add")),
         ("python: [", "python: []\n  python: [",
          ('"python" stands twice', "10:3 (axes.python)", "remove")),
         # types
         ('["3.9", "3.11"]', '["3.9", 3.10]',
          ("3.10 is read as the number 3.1", "9:19 (axes.python.1)", '"3.10"')),
-        ('python: "3.9"}', "python: 3.10}", ("3.10 is read as the number 3.1", "35:56", '"3.10"')),
-        ("python: own", "python: 3.10", ("3.10 is read as the number 3.1", "43:71", '"3.10"')),
+        ('python: "3.9"}', "python: 3.10}", ("3.10 is read as the number 3.1", "38:56", '"3.10"')),
+        ("python: own", "python: 3.10", ("3.10 is read as the number 3.1", "46:71", '"3.10"')),
         ('glibc: "2.31"', "glibc: 2.30", ("2.30 is read as the number 2.3", "5:65", '"2.30"')),
         ('"2026-11-20"', "2026-11-20", ("is read as the value 2026-11-20", "2:18", '"2026-11-20"')),
         ("title: PyTorch", "title: yes", ("is read as the value True", "17:12", '"yes"')),
@@ -75,15 +75,22 @@ def swapped(text: str, old: str, new: str) -> str:
         ("    - {}", "    []", ("empty", "(profiles.all)", "one")),
         ('["2.9.1", "2.10.0"]', '["2.9.1", "2.9.1"]', ("2.9.1 stands twice", "18:25", "remove")),
         # names that do not exist
-        ("os: debian11}", "os: debian21}", ('"debian21"', "38:39 (rules.1.when.os)", "debian11")),
+        ("os: debian11}", "os: debian21}", ('"debian21"', "41:39 (rules.1.when.os)", "debian11")),
         ("os: debian11}", 'os: "debian2*"}', ('"debian2*"', "(rules.1.when.os)", "debian12")),
         ('cu130: ["*"]', 'cu131: ["*"]', ('"cu131"', "accelerators.cu131)", "cu130")),
         ("{profile: quick}", "{profile: wide}", ('"wide"', "(profiles.wide.0.profile)", "quick")),
         ("{profile: quick}", "{profile: all}", ('"all"', "(profiles.wide.0.profile)", "quick")),
         ("{profile: quick}", "{profile: quick, os: debian12}",
          ("not both", "(profiles.wide.0)", "two")),
+        ('{"2.21.0": "2.21.1"}', '{"2.20.0": "2.20.1"}',
+         ("TensorFlow 2.20.0 is not in the matrix", "tensorflow-text.2.20.0)", "2.21.0")),
+        # packages
+        ('"g++"', '"G++"', ("'G++' is not allowed", "(frameworks.tensorflow.packages.0)", "g++")),
+        ('"g++"', '"g++ -y"', ("is not allowed", "packages.0)", "")),
+        ('"g++"', '"--purge"', ("is not allowed", "packages.0)", "")),
+        ("libpython{python}", "libpython{version}", ("is not allowed", "packages.1)", "")),
         # rules
-        ("    exclude: true\n", "", ("does exactly one thing", "38:5 (rules.1)", "exclude: true")),
+        ("    exclude: true\n", "", ("does exactly one thing", "41:5 (rules.1)", "exclude: true")),
         ("    exclude: true", "    exclude: true\n    constrain: [a<2]",
          ("exactly one", "(rules.1)", "")),
         ("exclude: true", "exclude: false", ("False is not allowed", "(rules.1.exclude)", "true")),
@@ -147,6 +154,7 @@ def test_a_million_cells_are_refused_without_making_them(
     data["axes"]["python"] = [f"3.{minor}" for minor in range(100)]
     data["axes"]["accelerator"] = {"cpu": {}}
     data["frameworks"] = {"tensorflow": data["frameworks"]["tensorflow"]}
+    data["frameworks"]["tensorflow"]["companions"] = {}
     data["frameworks"]["tensorflow"]["versions"] = [f"{number}.0" for number in range(100)]
     data["rules"] = []
     data["profiles"] = {"all": [{}]}
@@ -326,8 +334,8 @@ def test_no_error_speaks_the_language_of_a_library(whole: Any, wrong: object) ->
             "wrong type: keys with values are needed here, found a list",
             (
                 "allowed is a mapping from a name of small letters, digits, dots and dashes, "
-                "such as torch or debian-slim to a mapping with some of the keys title, versions, "
-                "variants"
+                "such as torch or debian-slim to a mapping with some of the keys title, license, "
+                "versions, packages, companions, variants"
             ),
         ),
         (("schema",), 10**30, f"{10**30} is not allowed here", "allowed is 1"),

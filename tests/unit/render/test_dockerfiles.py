@@ -19,7 +19,7 @@ from envmatrix.model.image_names import base_tag, cell_tag
 from envmatrix.model.locks import Lock, Wheel
 from envmatrix.model.matrix import Matrix
 from envmatrix.model.matrix_file import load
-from envmatrix.render.dockerfiles import Renderer, constraints
+from envmatrix.render.dockerfiles import Renderer, constraints, distributions
 from envmatrix.render.folders import Folders
 from envmatrix.render.sharing import HEAVY, Beginning, Sharing, Step, share, steps
 
@@ -87,6 +87,11 @@ def listed(dockerfile: str) -> list[str]:
     ]
 
 
+def users(dockerfile: str) -> list[str]:
+    """Return its USER instructions."""
+    return [line for line in instructions(dockerfile) if line.startswith("USER ")]
+
+
 def requirements(lock: Lock) -> list[str]:
     """Return what only the wheels of a lock meet."""
     return [f"{wheel.name}==={wheel.version} --hash=sha256:{wheel.sha256}" for wheel in lock.wheels]
@@ -104,11 +109,11 @@ def test_every_cell_renders_to_what_every_builder_takes(rendered: Rendered) -> N
 
 
 def test_every_image_ends_as_a_normal_user_on_its_base(rendered: Rendered) -> None:
-    """A base ends as a normal user, and the image of a cell sets no other."""
+    """A base ends as a normal user. In a cell only packages of the OS are installed as root."""
     for cell, base, image in rendered:
-        users = [line for line in instructions(base) if line.startswith("USER ")]
-        assert users[-1:] not in ([], ["USER root"], ["USER 0"]), cell.id
-        assert "USER" not in {line.split()[0] for line in instructions(image)}
+        assert users(base)[-1:] == ["USER 65532"], cell.id
+        pairs = bool(cell.packages) + bool(cell.stack_packages)
+        assert users(image) == ["USER root", "USER 65532"] * pairs, cell.id
         assert f"ARG BASE={base_tag(cell)}" == instructions(image)[0]
         platform = " --platform linux/arm64" if cell.arch == "arm64" else ""
         assert f"docker build{platform} --tag {cell_tag(cell)} images/{cell.id}" in image
@@ -227,6 +232,7 @@ def test_the_package_names_no_framework(root: Path) -> None:
         (["torch>=1,==2"], ["torch==2"]),
         (["numpy<3"], []),
         (["torch_==9"], []),
+        (["torch==2", "torch==2"], ["torch==2"]),
         (["torch==2", "numpy==2.1"], ["numpy==2.1", "torch==2"]),
     ],
 )
@@ -241,6 +247,34 @@ def test_names_are_compared_as_pip_compares_them() -> None:
     assert constraints(["Tensorflow_CPU==2.21.0"], lock) == ["tensorflow-cpu==2.21.0"]
 
 
+@pytest.mark.parametrize(
+    ("version", "requires", "expected"),
+    [
+        ("2.13.0+cpu", "torch==2.13.0+cpu", ["torch==2.13.0+cpu", "torchvision===0.28.0+cpu"]),
+        ("2.13.0", "torch===2.13.0", ["torch==2.13.0", "torchvision===0.28.0"]),
+    ],
+)
+def test_a_companion_is_of_the_build_of_the_framework(
+    version: str, requires: str, expected: list[str]
+) -> None:
+    """A companion has the local version of the framework, where that has one."""
+    lock = the_lock(NUMPY, the_wheel("torch", version))
+    assert expected == constraints([requires, "numpy"], lock, {"torchvision": "0.28.0"})
+
+
+def test_a_companion_that_is_pinned_already_stays_as_it_is() -> None:
+    """The stack of a cell says which companion it has."""
+    lock = the_lock(the_wheel("torch", "2+cpu"), the_wheel("torchvision", "3+cpu"))
+    found = constraints(["torch==2+cpu", "torchvision==3+cpu"], lock, {"torchvision": "9"})
+    assert found == ["torch==2+cpu", "torchvision==3+cpu"]
+
+
+def test_the_metadata_of_what_is_pinned_is_found_by_its_wheel() -> None:
+    """A wheel names the folder of its metadata, unless its name could break out of a line."""
+    lock = the_lock(the_wheel("torch", "2+cpu"), replace(NUMPY, filename="nu'mpy-1-py3-none.whl"))
+    assert distributions(["torch==2+cpu", "numpy==2.1"], lock) == ["torch-2+cpu"]
+
+
 def test_the_constraints_of_an_image_are_those_of_its_folder(
     renderer: Renderer, real: Matrix
 ) -> None:
@@ -248,9 +282,124 @@ def test_the_constraints_of_an_image_are_those_of_its_folder(
     cell = the_cell(real, PLAIN_ID)
     files = renderer.cell(cell, LOCK, STEPS)
     path, lines = written(runs(files["Dockerfile"])[-1])
-    assert lines == files["constraints.txt"].splitlines() == ["torch==2"]
+    assert lines == files["constraints.txt"].splitlines()
+    assert lines == ["torch==2", "torchvision===0.28.0", "torchaudio===2.11.0"]
     assert f"PIP_CONSTRAINT={path} " in files["Dockerfile"]
     assert f"UV_CONSTRAINT={path}\n" in files["Dockerfile"]
+
+
+METADATA = """\
+Metadata-Version: 2.4
+Name: torch
+Requires-Dist: numpy>=2; python_version >= "3.9"
+Requires-Dist: fsspec[http] (>=1)
+Requires-Dist: sympy
+Requires-Dist: pillow>=9; extra == "vision"
+Requires-Dist: local @ https://wheels.example/local.whl
+
+Requires-Dist: not-a-field
+"""
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_what_the_framework_requires_is_a_constraint(
+    renderer: Renderer, real: Matrix, tmp_path: Path, ending: str
+) -> None:
+    """The step reads it from the metadata that is installed: no extras, and no addresses."""
+    folder = tmp_path / "venv" / "lib" / "python3.11" / "site-packages" / "Torch-2.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_bytes(METADATA.replace("\n", ending).encode())
+    run = runs(renderer.cell(the_cell(real, PLAIN_ID), LOCK, STEPS)["Dockerfile"])[-1]
+    command = run.removeprefix("RUN ").replace("/opt/", f"{tmp_path}/")
+    command = command.replace("/dev/shm/envmatrix", f"{tmp_path}/stamp")  # noqa: S108
+    (tmp_path / "envmatrix").mkdir()
+    subprocess.run(
+        ["sh", "-c", command], check=True, env=os.environ | {"SOURCE_DATE_EPOCH": "1795132800"}
+    )
+    found = (tmp_path / "envmatrix" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert found[3:] == ["fsspec (>=1)", 'numpy>=2; python_version >= "3.9"', "sympy"]
+
+
+def test_an_image_knows_the_index_of_its_variant(rendered: Rendered) -> None:
+    """Pip and uv ask the index of the variant for companions; without one, neither is set."""
+    for cell, _, image in rendered:
+        settings = "\n".join(line for line in instructions(image) if line.startswith("ENV "))
+        for name in ("PIP_EXTRA_INDEX_URL", "UV_INDEX"):
+            found = re.findall(rf"(?:^| ){name}=(\S+)", settings)
+            assert found == ([cell.index] if cell.index else []), cell.id
+
+
+def test_an_image_says_what_it_is(renderer: Renderer, real: Matrix) -> None:
+    """Labels that OCI names tell the title, the version, the license, the day and the base."""
+    cell = the_cell(real, PLAIN_ID)
+    labels = re.findall(r'(\S+)="([^"\n]*)"', renderer.cell(cell, LOCK, STEPS, "b")["Dockerfile"])
+    oci = {
+        name.removeprefix("org.opencontainers.image."): text
+        for name, text in labels
+        if name.startswith("org.")
+    }
+    assert oci == {
+        "title": PLAIN_ID,
+        "description": "PyTorch 2.13.0 on debian bookworm, Python 3.11, cu130",
+        "version": "2.13.0",
+        "created": "2026-11-20T00:00:00Z",
+        "licenses": "BSD-3-Clause",
+        "base.name": base_tag(cell),
+    }
+    ours = {name: text for name, text in labels if name.startswith("io.")}
+    assert ours == {
+        "io.envmatrix.cell": PLAIN_ID,
+        "io.envmatrix.lock": LOCK.sha256,
+        "io.envmatrix.base": "b",
+    }
+
+
+def test_a_publisher_adds_labels(root: Path, small_text: str) -> None:
+    """The matrix says where the images come from, and it stands in their labels."""
+    text = small_text + "labels: {source: https://git.example/images, vendor: Example Inc.}\n"
+    matrix = load(text, "matrix.yaml")
+    files = Renderer(matrix, root / "templates").cell(expand(matrix)[0], LOCK, STEPS)
+    assert 'org.opencontainers.image.source="https://git.example/images"' in files["Dockerfile"]
+    assert 'org.opencontainers.image.vendor="Example Inc."' in files["Dockerfile"]
+    assert "licenses" not in files["Dockerfile"]
+
+
+# --- packages of the operating system --------------------------------------------------------
+
+
+def test_packages_come_first_and_are_the_same_for_every_cell_on_a_base(
+    rendered: Rendered,
+) -> None:
+    """The step stands below everything that differs between the cells of a framework."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for cell, _, image in rendered:
+        before, marker, _ = "\n".join(instructions(image)).partition("\nARG UV_DEFAULT_INDEX")
+        assert marker
+        assert bool(cell.packages) == ("apt-get install" in before), cell.id
+        found.setdefault((cell.base_id, cell.family), set()).add(before)
+    assert {len(texts) for texts in found.values()} == {1}
+
+
+def test_the_packages_of_a_stack_come_after_its_wheels(renderer: Renderer, real: Matrix) -> None:
+    """So a cell with a stack shares the layers of heavy wheels with the cell without it."""
+    cell = replace(the_cell(real, STACKED_ID), stack_packages=("libgl1",))
+    found = runs(renderer.cell(cell, STACKED_LOCK, STACKED_STEPS)["Dockerfile"])
+    assert [number for number, run in enumerate(found) if "apt-get" in run] == [0, len(found) - 2]
+    assert "> /opt/envmatrix/packages-stack " in found[-2]
+    assert "libgl1" not in found[0]
+
+
+@pytest.mark.parametrize("python", ["3.9", "3.11"])
+def test_only_an_old_python_of_the_system_is_compiled_again(
+    root: Path, small_text: str, python: str
+) -> None:
+    """What packages compile depends on the hash seed of the system's Python before 3.11."""
+    matrix = load(small_text.replace("os: debian11}", "os: debian12}"), "matrix.yaml")
+    cells = [cell for cell in expand(matrix) if cell.family == "tensorflow" and cell.own_python]
+    cell = next(cell for cell in cells if cell.python == python)
+    first, *_ = runs(Renderer(matrix, root / "templates").cell(cell, LOCK, STEPS)["Dockerfile"])
+    assert ("compileall" in first) == (python == "3.9")
+    assert f"libpython{python}-dev" in first
 
 
 # --- the same layers from the same inputs ----------------------------------------------------
@@ -316,10 +465,11 @@ def test_every_step_settles_all_that_it_writes_to(rendered: Rendered) -> None:
         first, *installing = settled(by_root)
         assert (first, set(installing)) == ("/", {"/opt"}), cell.id
         assert settled(by_user) == ["/opt/venv"], cell.id
-        assert settled(image) == ["/opt/venv"] * len(STACKED_STEPS) + ["/opt/envmatrix"], cell.id
+        wheels = ["/opt/venv"] * len(STACKED_STEPS)
+        assert settled(image) == ["/"] * bool(cell.packages) + wheels + ["/opt/envmatrix"], cell.id
         for run, folder in zip(runs(image), settled(image), strict=True):
             for path in re.findall(r" > (\S+)", run):
-                assert path.startswith(("/dev/", f"{folder}/")), cell.id
+                assert path.startswith(("/dev/", f"{folder.rstrip('/')}/")), cell.id
 
 
 @pytest.mark.parametrize("kind", ["base", "image"])
@@ -369,7 +519,7 @@ def test_an_image_gets_the_wheels_of_its_lock_each_once(
 def test_wheels_are_installed_in_the_order_of_the_steps(rendered: Rendered) -> None:
     """Each step is one RUN, which installs its list of wheels with hashes and nothing else."""
     image = rendered[0][2]
-    *installing, _ = runs(image)
+    _, *installing, _ = runs(image)
     assert len(STACKED_STEPS) == len(installing) == 3
     for step, run in zip(STACKED_STEPS, installing, strict=True):
         path, lines = written(run)
@@ -426,7 +576,7 @@ def test_a_cell_begins_with_its_beginnings(renderer: Renderer, real: Matrix, cel
         files = renderer.beginning(cell, STACKED_LOCK, STACKED_STEPS[:count])
         beginning = instructions(files["Dockerfile"])
         assert set(files) == {"Dockerfile"}
-        assert len(runs(files["Dockerfile"])) == count
+        assert len(runs(files["Dockerfile"])) == 1 + count  # the packages come first
         assert beginning == whole[: len(beginning)]
 
 
@@ -437,7 +587,7 @@ def test_cells_that_share_steps_begin_the_same(renderer: Renderer, real: Matrix)
     shared = renderer.beginning(plain, LOCK, STEPS[:1])["Dockerfile"]
     also = renderer.beginning(stacked, STACKED_LOCK, STACKED_STEPS[:1])["Dockerfile"]
     whole = renderer.cell(stacked, STACKED_LOCK, STACKED_STEPS)["Dockerfile"]
-    assert len(runs(shared)) == 1
+    assert len(runs(shared)) == 2
     assert instructions(shared) == instructions(also)
     assert instructions(shared) == instructions(whole)[: len(instructions(shared))]
 

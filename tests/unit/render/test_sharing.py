@@ -1,6 +1,7 @@
 """Which wheels go into which layer: what cells share lies below, what is theirs above."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -332,9 +333,22 @@ def test_cells_share_on_one_base_and_index_alone(small: Matrix) -> None:
     assert sharing.groups(elsewhere) == ()
     assert sharing.groups(without_index) == ()
     assert sharing.steps(cells[0], lock) == ((TORCH,), (PIP,))
-    place = ("debian12-py3.11-cpu", "https://wheels.example/whl/cpu")
+    place = ("debian12-py3.11-cpu", (), "https://wheels.example/whl/cpu")
     beginnings: list[Beginning] = [(place, ((TORCH,),)), (place, ((TORCH,), (PIP,)))]
     assert sharing.beginnings(cells[0], lock) == beginnings
+
+
+def test_a_cell_with_packages_begins_with_them_whatever_its_index(small: Matrix) -> None:
+    """Cells on one base with the same packages have a first layer in common, and no other cells."""
+    plain = the_cell(small, "torch-2.10.0-py3.11-debian12-cpu")
+    with_packages = replace(plain, packages=("g++",))
+    elsewhere = replace(with_packages, index=None)
+    sharing, lock = Sharing([], lambda _: None), the_lock(TORCH)
+    first, *others = sharing.beginnings(with_packages, lock)
+    assert first == (("debian12-py3.11-cpu", ("g++",), ""), ())
+    assert first == sharing.beginnings(elsewhere, lock)[0]
+    assert others != sharing.beginnings(elsewhere, lock)[1:]
+    assert not {first, *others}.intersection(sharing.beginnings(plain, lock))
 
 
 def test_published_images_share_the_layers_of_the_steps_they_share(

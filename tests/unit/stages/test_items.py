@@ -103,6 +103,23 @@ def test_what_several_cells_begin_with_is_an_item_of_its_own() -> None:
     assert lower.key in upper.inputs
 
 
+def with_packages(one: Locked, index: str | None = None) -> Locked:
+    """Return a cell that begins with a compiler."""
+    return replace(one, cell=replace(one.cell, packages=("g++",), index=index))
+
+
+def test_packages_that_cells_begin_with_are_installed_once_whatever_the_index() -> None:
+    """Cells of one framework wait for its packages, and other cells on the base do not."""
+    cells = [with_packages(THREE[0]), with_packages(THREE[1], "https://wheels.example"), THREE[2]]
+    found = items(cells)
+    (layer,) = layers(found)
+    assert layer.steps == 0
+    assert layer.key in waits_for(found, "build:a")
+    assert layer.key in waits_for(found, "build:b")
+    assert layer.key not in waits_for(found, "build:c")
+    assert not layers(items(cells[1:]))
+
+
 def test_cells_are_built_on_what_they_share() -> None:
     """The cells that share a layer wait for it, and a cell that shares nothing does not."""
     found = items(THREE)

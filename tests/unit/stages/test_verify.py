@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -376,6 +376,49 @@ def test_another_image_than_was_probed_is_not_proven(project: Folder, fake: Fake
     assert first.what.startswith(f"diff id {short(probed.layers[1])} / sha256:")
     assert "depends on the time" in first.cause
     assert {one.cause for one in others} == {"a layer below it is not the same"}
+
+
+OLD_PACKAGES = (f"cpp 1 amd64 {'a' * 64}", f"g++ 1 amd64 {'a' * 64}")
+NEW_PACKAGES = (OLD_PACKAGES[0], f"g++ 2 amd64 {'b' * 64}")
+PACKAGES_DRIFT = "1 package: g++ 1 (aaaaaaaa) -> 2 (bbbbbbbb)"
+
+
+def mirrors(monkeypatch: pytest.MonkeyPatch, *lists: Sequence[str]) -> None:
+    """Let each build of a cell get the packages of the next list, and the last list stay."""
+    ahead = list(lists)
+
+    def packages_of(*_: object) -> tuple[str, ...]:
+        return tuple(ahead.pop(0) if len(ahead) > 1 else ahead[0])
+
+    for module in ("build", "verify"):
+        monkeypatch.setattr(f"envmatrix.stages.{module}.packages_of", packages_of)
+
+
+def test_a_twin_with_other_packages_is_not_compared(
+    project: Folder, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the mirror moved on between the image and its twin, nothing is proven or refuted."""
+    mirrors(monkeypatch, OLD_PACKAGES, NEW_PACKAGES)
+    assert run_one(project, GOOD).packages == OLD_PACKAGES
+    found = verify_one(project).reproducibility
+    assert Reproducible.NOT_CHECKED is found.status
+    moved_on = f"{GOOD} cannot be made again: its mirror has moved on ({PACKAGES_DRIFT})"
+    assert found.notes[-1] == moved_on
+    assert twins_left(fake) == []
+
+
+def test_an_image_with_packages_that_are_gone_is_not_checked(
+    project: Folder, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the mirror moved on since the probes ran, the packages that differ are named."""
+    mirrors(monkeypatch, OLD_PACKAGES, NEW_PACKAGES)
+    run_one(project, GOOD)
+    forget(fake, project)
+    fake.on_layer = lambda step, files: {**files, "later": b""}
+    found = verify_one(project).reproducibility
+    assert Reproducible.NOT_CHECKED is found.status
+    assert PACKAGES_DRIFT in found.notes[-1]
+    assert found.notes[-1].endswith(f"`envmatrix run {GOOD}`, then `envmatrix verify {GOOD}`")
 
 
 def test_an_image_on_a_system_that_can_no_longer_be_made_is_not_checked(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from fake_engine import Exit, FakeEngine, StepFails, VanishesMidBuild
@@ -95,6 +95,20 @@ def test_a_layer_is_told_by_its_wheels(shift: Shift) -> None:
     shift.do(Kind.FETCH)
     shift.do(Kind.LAYER)
     assert shift.told.started_items[-1] == ("layer", "markupsafe and 1 more")
+
+
+def test_a_layer_of_packages_is_told_by_them(shift: Shift) -> None:
+    """Before the first wheel, a layer holds packages of the operating system."""
+    item = shift.items[Kind.LAYER]
+    one = shift.worker.cells[item.cell_id]
+    cell = replace(one.cell, packages=("g++", "libpython3.11-dev"))
+    cells = {item.cell_id: replace(one, cell=cell)}
+    shift = replace(shift, worker=replace(shift.worker, cells=cells))
+    shift.items[Kind.LAYER] = replace(item, steps=0)
+    shift.do(Kind.BASE)
+    shift.do(Kind.FETCH)
+    shift.do(Kind.LAYER)
+    assert shift.told.started_items[-1] == ("layer", "g++ and 1 more")
 
 
 @pytest.mark.parametrize("failed", [Kind.BASE, Kind.FETCH])
