@@ -159,7 +159,7 @@ def test_explain_tells_of_a_tag_that_moved(offline: Folder, command: Commands) -
     """Evidence of this machine on another pulled image than the published tells both digests."""
     workspace = offline.workspace()
     (cell,) = offline.cells(GOOD)
-    inputs = workspace.folders.inputs(cell, workspace.probes.hashes(cell), "runner")
+    inputs = workspace.folders.inputs(cell, workspace.probes.hashes(cell), "")
     for letter, keep in (("a", None), ("b", workspace.book.keep)):
         base = BaseImage(id=BASE, origin="pull", digest=f"sha256:{letter * 64}")
         found = the_evidence(id=GOOD, base=base, inputs=inputs)

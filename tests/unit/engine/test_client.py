@@ -13,6 +13,7 @@ from fake_engine import Facts, FakeEngine, Refuses
 from envmatrix.engine.client import Engine
 from envmatrix.engine.connection import Address, Connection
 from envmatrix.engine.containers import RUN_LABEL
+from envmatrix.engine.process import UNKNOWN, Capacity
 from envmatrix.model.errors import EngineError
 
 
@@ -33,6 +34,12 @@ def test_a_connected_engine_tells_its_facts(
         assert engine.root == tmp_path
         assert engine.has_gpu
         assert not engine.cancelled.is_set()
+
+
+def test_an_engine_tells_what_it_has_to_work_with() -> None:
+    """The cores and the memory are those of its machine; what it does not tell is not known."""
+    assert made({"NCPU": 64, "MemTotal": 2**40}).capacity == Capacity(64, 2**40)
+    assert made({"NCPU": None}).capacity == UNKNOWN
 
 
 @pytest.mark.parametrize(
