@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Folder, with_wheels
 from small_project import IMPORT_PROBE
-from standalone_python import BUILD, FILENAME, Mirror, download_list, pack_python, serve_mirror
+from standalone_python import OF_DEBIAN, Mirror, download_list, pack_python, serve_mirror
 
 from envmatrix.engine.client import Engine
 from envmatrix.engine.process import Limits
@@ -51,25 +51,24 @@ def mirror(tmp_path: Path) -> Iterator[Mirror]:
 
 
 @pytest.fixture
-def project(
-    tmp_path: Path,
-    mirror: Mirror,
-    archive: bytes,
-    engine: Engine,
-    wheelhouse: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Folder]:
-    """A small project whose cell needs Python 3.9 on Debian 12. Its images are removed after it.
+def settings(
+    tmp_path: Path, mirror: Mirror, archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the user has set: a mirror that needs a password, and a list of downloads."""
+    listed = tmp_path / "python.json"
+    sha256 = mirror.put(OF_DEBIAN, archive)
+    listed.write_text(download_list(OF_DEBIAN, sha256), encoding="utf-8")
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS_JSON_URL", str(listed))
+    address = mirror.url.replace("//", "//user:secret7f@")
+    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", address)
 
-    The user has a mirror that needs a password, and a list of downloads.
-    """
+
+@pytest.fixture
+def project(tmp_path: Path, settings: None, engine: Engine, wheelhouse: Path) -> Iterator[Folder]:
+    """A small project whose cell needs Python 3.9 on Debian 12. Its images are removed after it."""
     found = with_wheels(tmp_path, wheelhouse)
     found.write("matrix.yaml", MATRIX)
     found.write("scripts/probes/jinja2_import.py", IMPORT_PROBE)
-    found.write("python.json", download_list(mirror.put(archive)))
-    monkeypatch.setenv("UV_PYTHON_DOWNLOADS_JSON_URL", str(tmp_path / "python.json"))
-    address = mirror.url.replace("//", "//user:secret7f@")
-    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", address)
     before = engine.images.names("envmatrix/*")
     yield found
     for name in engine.images.names("envmatrix/*") - before:
@@ -80,13 +79,13 @@ def project(
 def test_a_python_that_the_os_has_not_comes_from_the_users_mirror(
     project: Folder, mirror: Mirror, archive: bytes, engine: Engine
 ) -> None:
-    """It is downloaded once, pinned, built, observed, told and proven. The image knows no mirror."""
+    """It is downloaded once, pinned, built, observed, told and proven."""
     code, cells = project.run_json("run", CELL)
     found = cells[CELL]
     assert (code, found["verdict"], found["cause"]) == (0, "works", "")
     assert found["observed"]["python"] == "3.9"
     python = found["base"]["python"]
-    assert (python["version"], python["build"]) == ("3.9.2", BUILD)
+    assert (python["version"], python["build"]) == ("3.9.2", "20261101")
     assert len(mirror.asked) == 1
 
     image = engine.images.find(f"envmatrix/cell:{CELL}")
@@ -96,11 +95,11 @@ def test_a_python_that_the_os_has_not_comes_from_the_users_mirror(
     )
     assert json.loads(ran.stdout) == ["/opt/venv/bin/python3", "3.9.2", True]
 
-    mirror.put(b"")  # Nothing more is taken from the mirror.
+    mirror.put(OF_DEBIAN, b"")  # Nothing more is taken from the mirror.
     code, cells = project.run_json("verify", CELL)
     assert (code, cells[CELL]["reproducibility"]["status"]) == (0, "proven")
     explained = project.run("explain", CELL).stdout
-    assert f"standalone CPython 3.9.2, build {BUILD}" in explained
+    assert "standalone CPython 3.9.2, build 20261101" in explained
 
 
 _WHERE = (

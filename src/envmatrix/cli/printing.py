@@ -252,7 +252,7 @@ def _print_inputs(cell: Cell, found: Evidence) -> None:
         if python := found.base.python:
             say(
                 f"  python:  standalone CPython {python.version}, build {python.build} "
-                f"({short(python.sha256)})"
+                f"({python.sha256[:12]})"
             )
 
 

@@ -32,8 +32,9 @@ REMEDY = (
 )
 
 # What a user sets for the Pythons of uv, beside what says how the network is reached.
+_LIST = "UV_PYTHON_DOWNLOADS_JSON_URL"
 _FOR_PYTHONS = (
-    *("UV_PYTHON_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS_JSON_URL", "UV_ASTRAL_MIRROR_URL"),
+    *("UV_PYTHON_INSTALL_MIRROR", _LIST, "UV_ASTRAL_MIRROR_URL"),
     *("UV_INSECURE_HOST", "UV_OFFLINE"),
     *("UV_CONFIG_FILE", "UV_NO_CONFIG", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS"),
 )
@@ -65,7 +66,7 @@ class Interpreters:
                 f"uv knows no standalone Python {wanted.python} for {wanted.arch} that was built "
                 f"up to {wanted.as_of}",
                 next_step="choose an OS whose own Python it is, raise `as_of` in the matrix, or "
-                "name a list that has it in UV_PYTHON_DOWNLOADS_JSON_URL",
+                f"name a list that has it in {_LIST}",
                 kind="no-interpreter",
             )
         return max(found, key=lambda name: [int(part) for part in told(name)["version"].split(".")])
@@ -84,14 +85,14 @@ class Interpreters:
             why = f"uv's answer cannot be read ({type(error).__name__})"
         raise NetworkError(
             f"the list of standalone Pythons cannot be read: {why}",
-            next_step="correct UV_PYTHON_DOWNLOADS_JSON_URL, or where it is not set, uv.toml",
+            next_step=f"correct {_LIST}, or where it is not set, uv.toml",
         )
 
     def download(self, filename: str, folder: Path, pinned: Interpreter | None = None) -> Path:
         """Download an archive into a new folder; return its path there.
 
         A `pinned` one may be in no list any more. uv then composes its address from its name, and
-        compares with the hash that is pinned.
+        compares with the hash that is pinned. Only a list of the user's own may have it elsewhere.
 
         Raises:
             NetworkError: it cannot be reached, or other bytes were served.
@@ -101,7 +102,7 @@ class Interpreters:
             raise _failure(filename, self._unreached)
         archives = folder / "archives"
         arguments = ["install", "--no-bin", "--install-dir", str(folder / "installed")]
-        if pinned and not self._lists(pinned):
+        if pinned and not self._is_listed(pinned):
             listed = folder / "python.json"
             listed.write_text(pinned.download_list, encoding="utf-8")
             arguments += ["--python-downloads-json-url", str(listed)]
@@ -110,9 +111,9 @@ class Interpreters:
         own = {"UV_PYTHON_CACHE_DIR": str(archives), "TMPDIR": str(folder)}
         done = self._run(arguments, own, DOWNLOAD_SECONDS)
         if done.returncode != 0:
-            why = last_cause(done.stderr)
             if mismatch := _MISMATCH.search(done.stderr):
-                why = f"other bytes were served (their SHA-256 is {mismatch['found']})"
+                raise other_bytes(filename, mismatch["found"])
+            why = last_cause(done.stderr)
             if tells_of_no_connection(done.stderr) or "timed out" in done.stderr:
                 self._unreached = why
             raise _failure(filename, why)
@@ -122,8 +123,10 @@ class Interpreters:
             raise _failure(filename, "uv kept no archive of this name")
         return found[0]
 
-    def _lists(self, interpreter: Interpreter) -> bool:
-        """Return whether the user's list has this very archive, at whatever address."""
+    def _is_listed(self, interpreter: Interpreter) -> bool:
+        """Return whether a list of the user's own has this archive, at whatever address."""
+        if _LIST not in os.environ:
+            return False
         name = told(interpreter.filename)
         try:
             return interpreter.filename in self._offered(name["python"], name["machine"])
@@ -147,6 +150,15 @@ class Interpreters:
         except TooSlowError as error:
             said = f"error: uv {error}"
             return subprocess.CompletedProcess(command, 2, "", said)
+
+
+def other_bytes(filename: str, sha256: str) -> NetworkError:
+    """Return the error that an archive has another hash than the list or the lock says."""
+    return NetworkError(
+        f"the interpreter {filename} was served with other bytes (their SHA-256 is {sha256}) than "
+        "those that are listed or locked",
+        next_step="correct the mirror; if it is right, lock anew with `envmatrix lock --fresh`",
+    )
 
 
 def _failure(filename: str, why: str) -> NetworkError:

@@ -22,7 +22,7 @@ from envmatrix.model.causes import SURROUNDINGS, classify
 from envmatrix.model.errors import DiskError, InputError, NetworkError, SurroundingsError
 from envmatrix.model.interpreters import Interpreter, Wanted
 from envmatrix.model.locks import Lock, Wheel, check_wheel
-from envmatrix.resolve.interpreters import Interpreters
+from envmatrix.resolve.interpreters import Interpreters, other_bytes
 from envmatrix.resolve.pip_settings import pip_environment, pip_settings
 from envmatrix.resolve.programs import TooSlowError, run_program
 from envmatrix.resolve.tags import platform_tags
@@ -129,11 +129,7 @@ class Wheelhouse:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             found = Interpreter(filename, sha256, arrived.stat().st_size)
             if pinned not in (None, found):
-                raise NetworkError(
-                    f"the interpreter {filename} was served with other bytes than those that are "
-                    f"locked (its SHA-256 is {sha256})",
-                    next_step="correct the mirror, or lock anew with `envmatrix lock --fresh`",
-                )
+                raise other_bytes(filename, sha256)
             place = self.path(found)
             place.parent.mkdir(parents=True, exist_ok=True)
             arrived.replace(place)

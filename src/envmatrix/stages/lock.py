@@ -112,7 +112,8 @@ class Locking:
             answers[wanted.key] = _pinned(wanted, known)
             if fresh or not known:
                 ahead.append((wanted, known))
-        progress.expect(PYTHON, len(ahead))
+        if ahead:
+            progress.expect(PYTHON, len(ahead))
         wheelhouse = Wheelhouse(self.wheelhouse, progress.tell)
         for wanted, known in ahead:
             name = f"{wanted.python} for {wanted.arch}"
