@@ -10,6 +10,7 @@ from typing import Any
 
 from envmatrix.model.cells import Cell, expand
 from envmatrix.model.evidence import Axes, CellImage, Evidence, Inputs, Machine
+from envmatrix.model.interpreters import Interpreter
 from envmatrix.model.locks import Lock, Wheel
 from envmatrix.model.matrix import Matrix
 from envmatrix.model.verdicts import Verdict
@@ -69,6 +70,12 @@ def the_lock(*wheels: Wheel, key: str = "key") -> Lock:
     assert len(wheels) == len({wheel.name for wheel in wheels})
     ordered = tuple(sorted(wheels, key=lambda wheel: wheel.name))
     return Lock(key, "Python 3.11, glibc 2.36, amd64", "2026-11-20", ordered)
+
+
+def the_interpreter(version: str = "3.12.16", build: str = "20261110") -> Interpreter:
+    """Return a standalone CPython."""
+    filename = f"cpython-{version}+{build}-x86_64-unknown-linux-gnu-install_only_stripped.tar.gz"
+    return Interpreter(filename, hashlib.sha256(filename.encode()).hexdigest(), 30_000_000)
 
 
 def the_cell(matrix: Matrix, cell_id: str) -> Cell:

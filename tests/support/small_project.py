@@ -164,6 +164,7 @@ def environment(engine: str, index: str = NOWHERE) -> dict[str, str]:
         "UV_HTTP_TIMEOUT": "3",
         "UV_NO_CACHE": "1",
         "UV_NO_CONFIG": "1",
+        "UV_PYTHON_INSTALL_MIRROR": NOWHERE,
         "NO_COLOR": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }

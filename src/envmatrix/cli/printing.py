@@ -277,6 +277,11 @@ def _print_inputs(cell: Cell, found: Evidence) -> None:
         known = [found.base.origin or "", short(found.base.digest or "")]
         origin = f" ({', '.join(filter(None, known))})" if any(known) else ""
         say(f"  base:    {found.base.id}{origin}")
+        if python := found.base.python:
+            say(
+                f"  python:  standalone CPython {python.version}, build {python.build} "
+                f"({python.sha256[:12]})"
+            )
 
 
 def print_probes(probes: Iterable[Probe]) -> None:

@@ -212,7 +212,7 @@ class Workspace:
         """The lock stage."""
         from envmatrix.stages.lock import Locking
 
-        return Locking(self.resolutions, self.records)
+        return Locking(self.resolutions, self.records, self.layout.wheelhouse)
 
     @cached_property
     def reporting(self) -> Reporting:

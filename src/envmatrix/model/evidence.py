@@ -311,6 +311,14 @@ class LockedWheels(Part):
     ] = ()
 
 
+class StandalonePython(Part):
+    """The CPython of a base whose operating system has another one."""
+
+    version: Annotated[str, Field(description="Its full version, such as 3.12.16.")]
+    build: Annotated[str, Field(description="The day on which it was built, such as 20261110.")]
+    sha256: Annotated[str, Field(description="The SHA-256 of the archive that was installed.")]
+
+
 class BaseImage(Part):
     """The image that a cell stands on."""
 
@@ -326,6 +334,13 @@ class BaseImage(Part):
         Field(
             description="The digest (sha256:...) by which the registry knows the operating system "
             "that was pulled; null: bootstrapped, or unknown."
+        ),
+    ] = None
+    python: Annotated[
+        StandalonePython | None,
+        Field(
+            description="The standalone CPython that is installed; null: the operating system's "
+            "own Python is the cell's, or nothing was built."
         ),
     ] = None
 

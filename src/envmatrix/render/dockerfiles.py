@@ -91,10 +91,12 @@ class Renderer:
             packages=packages(self._matrix.axes.os[cell.os].python),
             python=cell.python,
             own_python=cell.own_python,
+            interpreter=lock.interpreter,
             user=USER,
             accelerator=accelerator,
             wheels=lock.wheels,
             seeded=_seeded(self._matrix.axes.os[cell.os].python),
+            seeded_python=_seeded(cell.python),
             epoch=self._matrix.resolve.epoch,
         )
         return {

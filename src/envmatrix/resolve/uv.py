@@ -21,7 +21,7 @@ from envmatrix.model.locks import UV_RELEASES, Problem
 from envmatrix.resolve.pip_settings import PipSettings
 from envmatrix.resolve.programs import TooSlowError, run_program
 
-__all__ = ["RESOLVE_SECONDS", "UV_RELEASES", "run_uv"]
+__all__ = ["RESOLVE_SECONDS", "UV_RELEASES", "run_uv", "uv_program"]
 
 RESOLVE_SECONDS = 300
 # uv builds nothing here, so the Python that it is given does not change the answer. Without one,
@@ -58,7 +58,7 @@ def run_uv(
     config.touch(mode=0o600)
     config.write_text(settings.uv_config(index, strategy), encoding="utf-8")
     command = [
-        _program(),
+        uv_program(),
         "pip",
         "compile",
         "-",
@@ -103,7 +103,7 @@ def run_uv(
         ) from error
 
 
-def _program() -> str:
+def uv_program() -> str:
     """Return the path of the uv that was installed with envmatrix.
 
     Raises:

@@ -2,7 +2,8 @@
 #
 #   perl wheel_server.pl ADDRESS PORT FOLDER
 #
-# The wheels lie in FOLDER as SHA-256/FILE, and may be added at any time. It prints "ready" when it
+# The wheels lie in FOLDER as SHA-256/FILE, and interpreters as python/BUILD/FILE. They may be added
+# at any time. It prints "ready" when it
 # listens. It is Perl because it also runs in images that have no Python yet: the package perl-base
 # is essential in Debian and Ubuntu. wheel_server.py serves the same on this machine.
 use strict;
@@ -52,8 +53,9 @@ sub answer {
         return;
     }
     $path =~ s/%([0-9A-Fa-f]{2})/chr hex $1/ge;
-    my ($wheel) = $path =~ m{^/wheels/([0-9a-f]{64}/[A-Za-z0-9_.+!-]+\.whl)$};
-    open my $file, '<:raw', "$folder/" . ($wheel // 'none')
+    my ($found) = $path =~ m{^/wheels/([0-9a-f]{64}/[A-Za-z0-9_.+!-]+\.whl)$};
+    ($found) = $path =~ m{^/(python/[0-9]{8}/[A-Za-z0-9_.+-]+\.tar\.gz)$} if !defined $found;
+    open my $file, '<:raw', "$folder/" . ($found // 'none')
         or return head($client, '404 Not Found', 0);
     head($client, '200 OK', -s $file, 'application/octet-stream');
     return if $method ne 'GET';

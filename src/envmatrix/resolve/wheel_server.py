@@ -26,6 +26,8 @@ PORT = 8417
 INDEX = f"http://{HOST}:{PORT}/simple/"
 """The address of the index in every build. It stands in the history of an image, so it is always
 the same. `serve` says which address of loopback the name stands for."""
+PYTHON_MIRROR = f"http://{HOST}:{PORT}/python"
+"""The address of the interpreters in every build, in the layout of a mirror of them."""
 PROGRAM = Path(__file__).with_suffix(".pl")
 """The same index as a program for a container. It takes an address, `PORT`, and a folder."""
 POLL_SECONDS = 0.05
@@ -39,7 +41,9 @@ _ADDRESSES = 8
 
 @contextmanager
 def serve(root: Path) -> Iterator[str]:
-    """Serve the wheels under `root` (`wheels/SHA-256/FILE`), and yield the address of `HOST`.
+    """Serve the files under `root`, and yield the address of `HOST`.
+
+    They are wheels (`wheels/SHA-256/FILE`) and interpreters (`python/BUILD/FILE`).
 
     The address is computed from the folder, because the build cache of the engine knows a step
     again only where the address is the same. While another process serves the same folder, the

@@ -1,8 +1,8 @@
 """The wheelhouse: every wheel is downloaded once, checked by hash, and shared by all cells.
 
-pip downloads the wheels, so the user's indexes, credentials, certificates and proxies count. A
-file whose hash is not the hash in the lock is put aside (quarantine) and downloaded again. No
-build gets such a file.
+pip downloads the wheels, so the user's indexes, credentials, certificates and proxies count. uv
+downloads interpreters (`resolve/interpreters.py`). A file whose hash is not the hash in the lock is
+put aside (quarantine) and downloaded again. No build gets such a file.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from envmatrix.model.causes import SURROUNDINGS, classify
 from envmatrix.model.errors import DiskError, InputError, NetworkError, SurroundingsError
+from envmatrix.model.interpreters import Interpreter, Wanted
 from envmatrix.model.locks import Lock, Wheel, check_wheel
-from envmatrix.resolve.pip_settings import pip_environment
+from envmatrix.resolve.interpreters import Interpreters, other_bytes
+from envmatrix.resolve.pip_settings import pip_environment, pip_settings
 from envmatrix.resolve.programs import TooSlowError, run_program
 from envmatrix.resolve.tags import platform_tags
 from envmatrix.resolve.uv_output import without_addresses
@@ -32,7 +35,7 @@ _OF_UNKNOWN_SIZE = 2**30
 
 
 class Wheelhouse:
-    """The wheels under a folder, at `wheels/SHA-256/FILE`.
+    """The wheels under a folder, at `wheels/SHA-256/FILE`, and interpreters as a mirror has them.
 
     `tell` gets what a user should know. A download ends at once when `stopped` is set.
     """
@@ -51,20 +54,26 @@ class Wheelhouse:
         self._checking = threading.Lock()
         self._sound: set[Path] = set()
 
-    def path(self, wheel: Wheel) -> Path:
-        """Return the place of a wheel, whether the wheel is there or not.
+    @cached_property
+    def _interpreters(self) -> Interpreters:
+        return Interpreters(pip_settings(), self._stopped)
+
+    def path(self, file: Wheel | Interpreter) -> Path:
+        """Return the place of a file of a lock, whether the file is there or not.
 
         Raises:
             InputError: a field of the wheel is not as it must be. No path leaves the folder so.
         """
+        if isinstance(file, Interpreter):
+            return self.root / "python" / file.place
         try:
-            check_wheel(wheel)
+            check_wheel(file)
         except ValueError as error:
             raise InputError(
                 f"a lock names a wheel that cannot be one: {error}",
                 next_step="make the lock anew with `envmatrix lock --fresh`",
             ) from None
-        return self.root / "wheels" / wheel.sha256 / wheel.filename
+        return self.root / "wheels" / file.sha256 / file.filename
 
     def missing(self, lock: Lock) -> list[Wheel]:
         """Return the wheels of a lock that are not here or have another size. No wheel is read."""
@@ -78,35 +87,71 @@ class Wheelhouse:
         return wheel.size in (0, size)
 
     def fetch(self, lock: Lock, *, python: str, glibc: str, arch: str, index: str | None) -> int:
-        """Download the wheels of a lock that are missing or damaged. Return the bytes downloaded.
+        """Download the files of a lock that are missing or damaged. Return the bytes downloaded.
 
         Raises:
-            NetworkError: a wheel cannot be downloaded.
+            NetworkError: a file cannot be downloaded.
             SurroundingsError: the disk is full, or a file on it cannot be used.
         """
         with self._downloading, _using(self.root):
             self._remove_leftovers()
             wanted = [wheel for wheel in lock.wheels if not self._is_sound(wheel)]
-            if not wanted:
-                return 0
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.root, prefix="incoming-") as folder:
-                self._download(wanted, Path(folder), _target(python, glibc, arch), index)
-                for wheel in wanted:
-                    self._keep(Path(folder), wheel)
-            return sum(wheel.size for wheel in wanted)
+            size = sum(wheel.size for wheel in wanted)
+            if wanted:
+                with self._incoming() as folder:
+                    self._download(wanted, folder, _target(python, glibc, arch), index)
+                    for wheel in wanted:
+                        self._keep(folder, wheel)
+            if lock.interpreter and not self._is_sound(lock.interpreter):
+                self._bring(lock.interpreter.filename, lock.interpreter)
+                size += lock.interpreter.size
+            return size
+
+    def pin(self, wanted: Wanted, known: Interpreter | None) -> Interpreter:
+        """Return the newest interpreter that meets a want. It is downloaded, unless it is `known`.
+
+        Raises:
+            NetworkError: it cannot be downloaded, or there is none.
+            SurroundingsError: the disk is full, or a file on it cannot be used.
+        """
+        filename = self._interpreters.newest(wanted)
+        if known and known.filename == filename:
+            return known
+        with self._downloading, _using(self.root):
+            self._remove_leftovers()
+            return self._bring(filename)
+
+    def _bring(self, filename: str, pinned: Interpreter | None = None) -> Interpreter:
+        """Download an interpreter and keep it, if it is the pinned one or none is pinned."""
+        with self._incoming() as folder:
+            arrived = self._interpreters.download(filename, folder, pinned)
+            with arrived.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            found = Interpreter(filename, sha256, arrived.stat().st_size)
+            if pinned not in (None, found):
+                raise other_bytes(filename, sha256)
+            place = self.path(found)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            arrived.replace(place)
+        return found
+
+    @contextmanager
+    def _incoming(self) -> Iterator[Path]:
+        self.root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.root, prefix="incoming-") as folder:
+            yield Path(folder)
 
     def _remove_leftovers(self) -> None:
         """Remove what killed runs left behind. One run at a time works in this folder."""
         for folder in self.root.glob("incoming-*"):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _is_sound(self, wheel: Wheel) -> bool:
-        """Return whether a wheel is here and has its SHA-256. Put the file aside where it has not.
+    def _is_sound(self, wanted: Wheel | Interpreter) -> bool:
+        """Return whether a file is here and has its SHA-256. Put the file aside where it has not.
 
         Each file is read once in the life of this object: many cells of a run share wheels.
         """
-        path = self.path(wheel)
+        path = self.path(wanted)
         with self._checking, _using(path):
             if path in self._sound:
                 return True
@@ -114,20 +159,20 @@ class Wheelhouse:
                 return False
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != wheel.sha256:
-                self._quarantine(wheel, found)
+            if found != wanted.sha256:
+                self._quarantine(wanted, found)
                 return False
             self._sound.add(path)
             return True
 
-    def _quarantine(self, wheel: Wheel, found: str) -> None:
+    def _quarantine(self, wanted: Wheel | Interpreter, found: str) -> None:
         # The folder is named after the bytes that were found, so no other file is overwritten.
-        place = self.root / "quarantine" / found / wheel.filename
+        place = self.root / "quarantine" / found / wanted.filename
         place.parent.mkdir(parents=True, exist_ok=True)
-        self.path(wheel).replace(place)
+        self.path(wanted).replace(place)
         self._tell(
-            f"{wheel.filename} was corrupted (its SHA-256 is {found[:12]}…, not "
-            f"{wheel.sha256[:12]}…) and has to be fetched again; "
+            f"{wanted.filename} was corrupted (its SHA-256 is {found[:12]}…, not "
+            f"{wanted.sha256[:12]}…) and has to be fetched again; "
             f"the damaged file is in {place.parent}"
         )
 
@@ -205,16 +250,16 @@ class Wheelhouse:
             arrived.replace(place)
 
     def check(self, lock: Lock) -> None:
-        """Check that every wheel of a lock is here and undamaged, so that a build can take it.
+        """Check that every file of a lock is here and undamaged, so that a build can take it.
 
         Raises:
-            SurroundingsError: a wheel is damaged or missing, or the disk fails.
+            SurroundingsError: a file is damaged or missing, or the disk fails.
         """
-        for wheel in lock.wheels:
-            if not self._is_sound(wheel):
+        for file in lock.files:
+            if not self._is_sound(file):
                 raise SurroundingsError(
-                    f"{wheel.filename} is not in the wheelhouse, or was damaged there",
-                    where=str(self.path(wheel)),
+                    f"{file.filename} is not in the wheelhouse, or was damaged there",
+                    where=str(self.path(file)),
                     next_step="run again: it is fetched then",
                 )
 

@@ -26,7 +26,7 @@ from envmatrix.model.text import inert
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.render.folders import Folders
 from envmatrix.render.sharing import Sharing
-from envmatrix.resolve.wheel_server import HOST, INDEX
+from envmatrix.resolve.wheel_server import HOST, INDEX, PYTHON_MIRROR
 from envmatrix.resolve.wheelhouse import Wheelhouse
 from envmatrix.stages.build_failures import Room, judge_failure
 from envmatrix.stages.image_records import ImageRecords
@@ -273,6 +273,8 @@ class Builder:
         self.engine.images.tag(below, recipe.below_tag)
         name = f"{REPOSITORY}/below:{uuid.uuid4().hex}"
         index = _PIP_INDEX if recipe.step is Step.BASE else _UV_INDEX
+        if recipe.lock.interpreter:
+            index = index | _PYTHON_MIRROR
         self.engine.images.tag(below, name)
         try:
             address = self.server.bring(self.wheelhouse, recipe.lock, below)
@@ -324,6 +326,8 @@ class Builder:
         """
         if self.systems.of_another_architecture(cell) or self.is_built(cell, lock):
             return 0
+        if self.building.folders.base(cell) is None:  # The cell cannot be built without it.
+            return 0
         return self.wheelhouse.fetch(
             lock,
             python=cell.python,
@@ -338,8 +342,10 @@ class Builder:
 
 
 _PIP_INDEX = {"PIP_INDEX_URL": INDEX, "PIP_TRUSTED_HOST": HOST}
+_PYTHON_MIRROR = {"UV_PYTHON_INSTALL_MIRROR": PYTHON_MIRROR}
 _UV_INDEX = {"UV_DEFAULT_INDEX": INDEX, "UV_INDEX": ""}
-"""The build arguments that say where pip (in a base) and uv (above it) find wheels.
+"""The build arguments that say where pip (in a base) and uv (above it) find wheels, and where uv
+finds the interpreter of a base.
 
 They stand in the history of images, so they are the same in every run and on every engine."""
 

@@ -22,6 +22,7 @@ from envmatrix.model.evidence import (
     ProbeResult,
     Seconds,
     Serves,
+    StandalonePython,
     Way,
     import_observations,
 )
@@ -90,6 +91,7 @@ class EvidenceMaker:
                 id=cell.base_id,
                 origin=base.origin if base else None,
                 digest=base.digest if base else None,
+                python=self._python(cell) if base else None,
             ),
             inputs=self._inputs(cell, results),
             image=self._image(cell, built) if built else None,
@@ -136,6 +138,13 @@ class EvidenceMaker:
             wheels={wheel.name: wheel.version for wheel in lock.wheels},
             overlaps=overlaps_of(self.records, lock),
         )
+
+    def _python(self, cell: Cell) -> StandalonePython | None:
+        wanted = self.resolutions.wanted_interpreter(cell)
+        found = self.resolutions.interpreter(cell, wanted) if wanted else None
+        if found is None:
+            return None
+        return StandalonePython(version=found.version, build=found.build, sha256=found.sha256)
 
     def _log(self, cell: Cell, stage: str) -> str | None:
         kind, name = ("base", cell.base_id) if stage == "base" else ("build", cell.id)

@@ -1,22 +1,32 @@
-"""The lock stage: it resolves the wheels of cells and of their bases that are not known yet."""
+"""The lock stage: it resolves what is not known yet.
+
+That are the wheels of cells and of their bases, and the interpreters of bases whose operating
+system has another Python.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from envmatrix.model.cells import Cell
-from envmatrix.model.locks import Lock, Problem, Resolution
-from envmatrix.model.verdicts import Verdict
+from envmatrix.model.errors import NetworkError
+from envmatrix.model.interpreters import Interpreter, Wanted
+from envmatrix.model.locks import Lock, Problem, Resolution, lock_of_interpreter
+from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.resolve.pip_settings import pip_settings
 from envmatrix.resolve.resolver import Resolver
+from envmatrix.resolve.wheelhouse import Wheelhouse
 from envmatrix.stages.options import default_jobs
 from envmatrix.stages.progress import Progress
 from envmatrix.store.records import Records
-from envmatrix.store.resolutions import Resolutions
+from envmatrix.store.resolutions import Resolutions, keep
 
+PYTHON = "python"
+"""The stage of interpreters, in what a run tells while it works."""
 Found = Mapping[str, Resolution]
-"""Resolutions by the key of their problem."""
+"""Resolutions by the key of their problem, and interpreters by the key of what is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +39,11 @@ class Locked:
 
 @dataclass(frozen=True, slots=True)
 class Locking:
-    """Locks cells."""
+    """Locks cells. Interpreters come into the folder `wheelhouse`: only so is their hash known."""
 
     resolutions: Resolutions
     records: Records
+    wheelhouse: Path
 
     def lock(
         self,
@@ -77,8 +88,52 @@ class Locking:
             found |= {key: kept[key] for key in unanswered}
             questions = f"{len(unanswered)} question{'s' if len(unanswered) != 1 else ''}"
             progress.tell(f"the indexes did not answer {questions}: what was known before is used")
+        found |= self._interpreters(cells, found, progress, fresh=fresh, keeping=keeping)
         self.resolutions.hear(found)
         return found
+
+    def _interpreters(
+        self,
+        cells: Iterable[Cell],
+        found: Found,
+        progress: Progress,
+        *,
+        fresh: bool,
+        keeping: bool,
+    ) -> dict[str, Resolution]:
+        """Return the interpreters of the bases of cells that have a lock, each asked for once."""
+        answers: dict[str, Resolution] = {}
+        ahead: list[tuple[Wanted, Interpreter | None]] = []
+        for one in self.locked(cells, found):
+            wanted = self.resolutions.wanted_interpreter(one.cell)
+            if wanted is None or wanted.key in answers:
+                continue
+            known = self.resolutions.interpreter(one.cell, wanted)
+            answers[wanted.key] = _pinned(wanted, known)
+            if fresh or not known:
+                ahead.append((wanted, known))
+        if ahead:
+            progress.expect(PYTHON, len(ahead))
+        wheelhouse = Wheelhouse(self.wheelhouse, progress.tell)
+        for wanted, known in ahead:
+            name = f"{wanted.python} for {wanted.arch}"
+            progress.started(PYTHON, name)
+            try:
+                interpreter = wheelhouse.pin(wanted, known)
+            except NetworkError as error:
+                progress.finished(PYTHON, name, error.kind, reused=False)
+                if known and keeping:
+                    progress.tell(f"{error.what}: {known.version} is used, which was known before")
+                    continue
+                judgement = Judgement(
+                    Verdict.UNKNOWN, "lock", error.kind, error.what, error.next_step
+                )
+                answers[wanted.key] = Resolution(None, judgement)
+            else:
+                progress.finished(PYTHON, name, interpreter.version, reused=interpreter == known)
+                answers[wanted.key] = _pinned(wanted, interpreter)
+                keep(self.records, wanted, answers[wanted.key])
+        return answers
 
     def _questions(
         self, cells: Iterable[Cell]
@@ -128,6 +183,11 @@ class Locking:
             if (told is None or told.verdict is Verdict.IMPOSSIBLE) != bool(fresh.judgement):
                 lines.append(f"verdict differs: {cell.id}")
         return lines
+
+
+def _pinned(wanted: Wanted, interpreter: Interpreter | None) -> Resolution:
+    lock = lock_of_interpreter(wanted, interpreter) if interpreter else None
+    return Resolution(lock, None)
 
 
 def _is_unknown(resolution: Resolution) -> bool:

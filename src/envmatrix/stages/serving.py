@@ -11,7 +11,8 @@ from typing import Protocol
 from envmatrix.engine.client import Engine
 from envmatrix.engine.image import Image
 from envmatrix.engine.services import FOLDER, Service
-from envmatrix.model.locks import Lock
+from envmatrix.model.interpreters import Interpreter
+from envmatrix.model.locks import Lock, Wheel
 from envmatrix.resolve.wheel_server import PORT, PROGRAM, addresses, serve
 from envmatrix.resolve.wheelhouse import Wheelhouse
 
@@ -22,7 +23,7 @@ class Serving(Protocol):
     """Serves wheels to builds."""
 
     def bring(self, wheelhouse: Wheelhouse, lock: Lock, image: Image) -> str:
-        """Serve the wheels of a lock, and return the address at which builds find them.
+        """Serve the files of a lock, and return the address at which builds find them.
 
         `image` is one that the engine has. It must hold the essential packages of Debian.
 
@@ -57,7 +58,7 @@ class _Here:
 
 @dataclass
 class _There:
-    """A container on the engine serves copies of the wheels. It starts when they are needed."""
+    """A container on the engine serves copies of the files. It starts when they are needed."""
 
     engine: Engine
     stack: ExitStack
@@ -74,12 +75,15 @@ class _There:
                 self._service, (self._address, *_) = self.stack.enter_context(
                     self.engine.service(image, program, choices)
                 )
-            files = {
-                f"{wheel.sha256}/{wheel.filename}": wheelhouse.path(wheel)
-                for wheel in lock.wheels
-                if wheel.sha256 not in self._sent
-            }
-            if files:
-                self._service.put(files)
-                self._sent.update(wheel.sha256 for wheel in lock.wheels)
+            new = [file for file in lock.files if file.sha256 not in self._sent]
+            if new:
+                self._service.put({_place(file): wheelhouse.path(file) for file in new})
+                self._sent.update(file.sha256 for file in new)
             return self._address
+
+
+def _place(file: Wheel | Interpreter) -> str:
+    """Return where `wheel_server.pl` finds a file, below its folder."""
+    if isinstance(file, Interpreter):
+        return f"python/{file.place}"
+    return f"{file.sha256}/{file.filename}"

@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 from envmatrix.model.cells import Cell
 from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Part
+from envmatrix.model.interpreters import Interpreter, Wanted
 from envmatrix.model.locks import (
     Lock,
     Problem,
@@ -19,6 +20,7 @@ from envmatrix.model.locks import (
     base_problem_of,
     parse_lock,
     problem_of,
+    wanted_interpreter,
 )
 from envmatrix.model.matrix import Matrix
 from envmatrix.model.verdicts import LOCKED, Judgement, Verdict
@@ -39,7 +41,7 @@ class LockRecord(Part):
     settings: str = ""
 
 
-def recall(records: Records, problem: Problem) -> Resolution | None:
+def recall(records: Records, problem: Problem | Wanted) -> Resolution | None:
     """Return the recorded resolution of a problem, if there is one."""
     record = records.get("lock", problem.key, LockRecord)
     if record is None:
@@ -52,7 +54,7 @@ def recall(records: Records, problem: Problem) -> Resolution | None:
         return None
 
 
-def keep(records: Records, problem: Problem, resolution: Resolution) -> None:
+def keep(records: Records, problem: Problem | Wanted, resolution: Resolution) -> None:
     """Record the resolution of a problem."""
     text = resolution.lock.text if resolution.lock else None
     record = LockRecord(lock=text, judgement=resolution.judgement, settings=resolution.settings)
@@ -107,9 +109,32 @@ class Resolutions:
         )
 
     def of_base(self, cell: Cell) -> Resolution | None:
-        """Return what is known of the lock of the base of a cell, or was said in this run."""
+        """Return what is known of the lock of the base of a cell, or was said in this run.
+
+        It has the interpreter, where the base needs one.
+        """
         problem = self.base_problem(cell)
-        return self._known(problem, _base_folder(cell)) or self._heard.get(problem.key)
+        found = self._known(problem, _base_folder(cell)) or self._heard.get(problem.key)
+        wanted = self.wanted_interpreter(cell)
+        if wanted is None or found is None or found.lock is None:
+            return found
+        interpreter = self.interpreter(cell, wanted)
+        if interpreter is None:
+            return self._heard.get(wanted.key)
+        return Resolution(replace(found.lock, interpreter=interpreter), None)
+
+    def wanted_interpreter(self, cell: Cell) -> Wanted | None:
+        """Return which standalone CPython the base of a cell needs, if any."""
+        return wanted_interpreter(self._matrix, cell)
+
+    def interpreter(self, cell: Cell, wanted: Wanted) -> Interpreter | None:
+        """Return the interpreter that is locked for the base of a cell."""
+        committed = self._committed_lock(_base_folder(cell))
+        recorded = recall(self._records, wanted)
+        for lock in (committed, recorded.lock if recorded else None):
+            if lock and lock.interpreter and wanted.is_met_by(lock.interpreter.filename):
+                return lock.interpreter
+        return None
 
     def hear(self, found: Mapping[str, Resolution]) -> None:
         """Remember for this run why bases have no lock. Nothing of it is kept on the disk."""
@@ -195,15 +220,29 @@ class Resolutions:
         self._resolved.write(lines)
 
     def write_locks(self, found: Mapping[str, Resolution], cells: Iterable[Cell]) -> None:
-        """Write the locks of cells and of their bases into the committed tree."""
+        """Write the locks of cells and of their bases into the committed tree.
+
+        A base whose interpreter is not known has no lock.
+        """
         for cell in cells:
-            for problem, folder in (
-                (self.problem(cell), cell.id),
-                (self.base_problem(cell), _base_folder(cell)),
+            for folder, lock in (
+                (cell.id, _lock_in(found, self.problem(cell))),
+                (_base_folder(cell), self._base_lock(found, cell)),
             ):
-                resolution = found.get(problem.key)
-                if resolution and resolution.lock:
-                    write_text(self._layout.lock(folder), resolution.lock.text)
+                if lock:
+                    write_text(self._layout.lock(folder), lock.text)
+
+    def _base_lock(self, found: Mapping[str, Resolution], cell: Cell) -> Lock | None:
+        lock, wanted = _lock_in(found, self.base_problem(cell)), self.wanted_interpreter(cell)
+        if lock is None or wanted is None:
+            return lock
+        answer = _lock_in(found, wanted)
+        return replace(lock, interpreter=answer.interpreter) if answer else None
+
+
+def _lock_in(found: Mapping[str, Resolution], problem: Problem | Wanted) -> Lock | None:
+    resolution = found.get(problem.key)
+    return resolution.lock if resolution else None
 
 
 def _says_less(resolution: Resolution, line: Line) -> bool:

@@ -1,6 +1,7 @@
 """Folders that `docker build` takes, rendered from cells and locks."""
 
 import io
+import json
 import os
 import re
 import shlex
@@ -11,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from samples import the_cell, the_lock, the_wheel
+from samples import the_cell, the_interpreter, the_lock, the_wheel
 
 from envmatrix.model.cells import Cell, expand
 from envmatrix.model.errors import InputError
 from envmatrix.model.image_names import base_tag, cell_tag
+from envmatrix.model.interpreters import PUBLIC
 from envmatrix.model.locks import Lock, Wheel
 from envmatrix.model.matrix import Matrix
 from envmatrix.model.matrix_file import load
@@ -42,6 +44,13 @@ STEPS, STACKED_STEPS = steps(LOCK, GROUPS), steps(STACKED_LOCK, GROUPS)
 PLAIN_ID = "torch-2.13.0-py3.11-debian12-cu130"
 STACKED_ID = "torch+vision-2.13.0-py3.11-debian12-cu130"
 
+
+def base_lock(cell: Cell) -> Lock:
+    """Return the lock of the base of a cell, with a standalone CPython where it needs one."""
+    interpreter = None if cell.own_python else the_interpreter(f"{cell.python}.7")
+    return replace(LOCK, interpreter=interpreter)
+
+
 Rendered = Sequence[tuple[Cell, str, str]]
 
 
@@ -51,7 +60,7 @@ def rendered(renderer: Renderer, real: Matrix) -> Rendered:
     return [
         (
             cell,
-            renderer.base(cell, LOCK)["Dockerfile"],
+            renderer.base(cell, base_lock(cell))["Dockerfile"],
             renderer.cell(cell, STACKED_LOCK, STACKED_STEPS)["Dockerfile"],
         )
         for cell in expand(real)
@@ -139,8 +148,35 @@ def test_a_python_that_the_os_has_is_not_downloaded(rendered: Rendered) -> None:
     """A base installs a Python exactly if its OS does not have that Python."""
     for cell, base, _ in rendered:
         installs = re.findall(r"uv python install ([^&]*) && ", "\n".join(runs(base)))
-        expected = f"--no-bin --no-cache --no-config {cell.python}"
+        expected = (
+            "--no-bin --no-cache --no-config --python-downloads-json-url "
+            f"file:///dev/shm/python.json cpython-{cell.python}.7-linux-x86_64-gnu"
+        )
         assert ([] if cell.own_python else [expected]) == installs
+
+
+def test_a_base_installs_the_interpreter_that_is_locked_and_no_other(rendered: Rendered) -> None:
+    """The list that uv gets has one archive, with its hash; a mirror may give its address."""
+    cell, base, _ = next(found for found in rendered if not found[0].own_python)
+    pinned = base_lock(cell).interpreter
+    assert pinned is not None
+    (install,) = [run for run in runs(base) if "uv python install" in run]
+    path, (listed,) = written(install)
+    assert path == "/dev/shm/python.json"  # noqa: S108
+    ((key, entry),) = json.loads(listed).items()
+    assert (key, entry["sha256"], entry["build"]) == (pinned.key, pinned.sha256, pinned.build)
+    assert entry["url"] == f"{PUBLIC}/{pinned.build}/{pinned.filename.replace('+', '%2B')}"
+    assert "ARG UV_PYTHON_INSTALL_MIRROR" in instructions(base)
+    (venv,) = [run for run in runs(base) if "uv venv" in run]
+    assert f"--no-python-downloads --python /opt/python/{key}/bin/python{cell.python} " in venv
+
+
+def test_another_interpreter_makes_another_base(renderer: Renderer, real: Matrix) -> None:
+    """So evidence of the one before is stale, and names the base."""
+    cell = next(cell for cell in expand(real) if not cell.own_python)
+    lock = base_lock(cell)
+    newer = replace(lock, interpreter=the_interpreter(f"{cell.python}.8"))
+    assert renderer.base(cell, lock)["Dockerfile"] != renderer.base(cell, newer)["Dockerfile"]
 
 
 def test_the_index_of_a_variant_is_the_default_of_a_build_by_hand(rendered: Rendered) -> None:
@@ -512,7 +548,7 @@ def test_an_image_gets_the_wheels_of_its_lock_each_once(
     for cell, lock in published_locks:
         image = folders.cell(cell, lock)["Dockerfile"]
         assert sorted(listed(image)) == sorted(requirements(lock)), cell.id
-        base = renderer.base(cell, LOCK)["Dockerfile"]
+        base = renderer.base(cell, base_lock(cell))["Dockerfile"]
         assert listed(base) == requirements(LOCK), cell.id
 
 
@@ -608,7 +644,7 @@ def test_equal_beginnings_of_published_cells_are_equal_instructions(
 def test_a_rendered_folder_builds_by_hand(renderer: Renderer, real: Matrix) -> None:
     """A folder holds its Dockerfile, its lock, and what the Dockerfile adds."""
     cell = expand(real)[0]
-    base, image = renderer.base(cell, LOCK), renderer.cell(cell, LOCK, STEPS)
+    base, image = renderer.base(cell, base_lock(cell)), renderer.cell(cell, LOCK, STEPS)
     assert set(base) == {"Dockerfile", "etc.tar", "requirements.lock"}
     assert set(image) == {"Dockerfile", "requirements.lock", "constraints.txt"}
     assert base["requirements.lock"] == image["requirements.lock"] == LOCK.text

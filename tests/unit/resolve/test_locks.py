@@ -1,13 +1,16 @@
 """Problems and locks: what changes the key of a problem, and the lock file both ways."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import the_interpreter
 
 from envmatrix.model.errors import InputError
+from envmatrix.model.interpreters import Wanted
 from envmatrix.model.locks import Lock, Problem, Resolution, Wheel, parse_lock
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.store.records import Records
@@ -193,3 +196,43 @@ def test_the_line_of_uv_is_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> N
     before = PROBLEM.key
     monkeypatch.setattr("envmatrix.model.locks.UV_RELEASES", "9.9")
     assert before != PROBLEM.key
+
+
+def test_the_lock_of_a_base_reads_back_with_its_interpreter() -> None:
+    """One line pins it, and locks without one are as they were."""
+    lock = replace(GOOD_LOCK, interpreter=the_interpreter())
+    assert parse_lock(lock.text, "the lock") == lock
+    assert parse_lock(GOOD_LOCK.text, "the lock").interpreter is None
+    assert lock.text.replace(f"{the_interpreter().line}\n", "") == GOOD_LOCK.text
+    assert lock.size == GOOD_LOCK.size + the_interpreter().size
+
+
+@pytest.mark.parametrize("name", ["--option", "../../x", "cpython-3.12.16.tar.gz", "a'b"])
+def test_an_interpreter_that_is_none_is_refused_with_its_line(name: str) -> None:
+    """A lock is untrusted: the name is a part of a path and of a command."""
+    lock = replace(GOOD_LOCK, interpreter=the_interpreter())
+    text = lock.text.replace(the_interpreter().filename, name)
+    with pytest.raises(InputError, match="standalone CPython") as caught:
+        parse_lock(text, "the lock")
+    assert caught.value.where == "the lock, line 4"
+    with pytest.raises(ValueError, match="SHA-256"):
+        replace(the_interpreter(), sha256="0")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, True),
+        ({"python": "3.1"}, False),
+        ({"machine": "aarch64"}, False),
+        ({"as_of": "2026-11-09"}, False),
+        ({"as_of": "2026-11-10"}, True),
+    ],
+)
+def test_an_interpreter_meets_a_want_of_its_python_machine_and_day(
+    change: dict[str, str], expected: bool
+) -> None:
+    """A build after the day of the matrix is too new."""
+    wanted = replace(Wanted("3.12", "amd64", "x86_64", "2026-11-20"), **change)
+    assert wanted.is_met_by(the_interpreter().filename) is expected
+    assert not wanted.is_met_by("cpython-3.12.16.tar.gz")

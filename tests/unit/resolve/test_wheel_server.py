@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from envmatrix.model.errors import SurroundingsError
 from envmatrix.resolve import wheel_server
-from envmatrix.resolve.wheel_server import INDEX, PORT, PROGRAM, addresses, serve
+from envmatrix.resolve.wheel_server import INDEX, PORT, PROGRAM, PYTHON_MIRROR, addresses, serve
 
 SHA256 = "ab" * 32
 WHEEL = "demo_app-1.0+cpu-py3-none-any.whl"
@@ -97,7 +98,23 @@ def test_wheels_may_come_later(server: Server, tmp_path: Path) -> None:
         assert get(address, "/simple/demo-app/")[0] == 200
 
 
+@both
+def test_an_interpreter_is_served_as_a_mirror_has_it(server: Server, tmp_path: Path) -> None:
+    """The day of its build is a folder, and uv encodes the plus."""
+    # In a container the folder is that of the wheels.
+    for folder in (tmp_path / "python/20261110", tmp_path / "wheels/python/20261110"):
+        folder.mkdir(parents=True)
+        (folder / "cpython-3.12.16+20261110-x86_64.tar.gz").write_bytes(b"an interpreter")
+    path = urlsplit(PYTHON_MIRROR).path + "/20261110/cpython-3.12.16%2B20261110-x86_64.tar.gz"
+    with server(tmp_path) as address:
+        assert get(address, path) == (200, b"an interpreter")
+        assert get(address, path.replace("3.12.16", "3.12.15"))[0] == 404
+
+
 PATHS = [
+    "/python/20261110/../../secret",
+    "/python/20261110/%2e%2e/%2e%2e/secret.tar.gz",
+    "/python/secret.tar.gz",
     "/simple/../wheels/",
     "/wheels/../secret",
     f"/wheels/{SHA256}/../../secret",

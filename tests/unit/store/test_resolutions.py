@@ -1,13 +1,14 @@
 """What is known of locks: committed knowledge first, then what this machine recorded."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
-from samples import the_cell, the_lock, the_wheel
+from samples import the_cell, the_interpreter, the_lock, the_wheel
 
 from envmatrix.model.cells import Cell, expand
 from envmatrix.model.errors import InputError
-from envmatrix.model.locks import Lock, Problem, Resolution
+from envmatrix.model.locks import Lock, Problem, Resolution, lock_of_interpreter
 from envmatrix.model.matrix import Matrix
 from envmatrix.model.matrix_file import load
 from envmatrix.model.verdicts import LOCKED, Judgement, Verdict
@@ -281,3 +282,64 @@ def test_a_damaged_file_is_not_overwritten(
     with pytest.raises(InputError, match="damaged"):
         resolutions.write_verdicts(found, [cell], cells)
     assert layout.resolved.read_text(encoding="utf-8") == "<<<<<<< HEAD"
+
+
+# --- interpreters ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def foreign(small: Matrix) -> Cell:
+    """A cell whose operating system has another Python."""
+    return the_cell(small, "torch-2.10.0-py3.9-debian12-cpu")
+
+
+def test_a_base_has_a_lock_once_its_interpreter_is_known(
+    resolutions: Resolutions, records: Records, foreign: Cell, cell: Cell
+) -> None:
+    """Without one it has none; the reason that was heard in this run stands for it."""
+    problem, wanted = resolutions.base_problem(foreign), resolutions.wanted_interpreter(foreign)
+    assert wanted is not None
+    assert resolutions.wanted_interpreter(cell) is None
+    keep(records, problem, Resolution(the_answer(problem), None))
+    assert resolutions.of_base(foreign) is None
+    resolutions.hear({wanted.key: Resolution(None, BLOCKED)})
+    heard = resolutions.of_base(foreign)
+    assert heard is not None
+    assert heard.judgement == replace(BLOCKED, stage="base")
+    found = the_interpreter("3.9.2")
+    keep(records, wanted, Resolution(lock_of_interpreter(wanted, found), None))
+    known = resolutions.of_base(foreign)
+    assert known == Resolution(replace(the_answer(problem), interpreter=found), None)
+
+
+def test_the_committed_interpreter_comes_first(
+    resolutions: Resolutions, records: Records, layout: Layout, foreign: Cell
+) -> None:
+    """The committed lock of the base has it, unless the matrix is of an earlier day."""
+    wanted = resolutions.wanted_interpreter(foreign)
+    assert wanted is not None
+    path = layout.lock(f"base/{foreign.base_id}")
+    committed, recorded = the_interpreter("3.9.3"), the_interpreter("3.9.2")
+    lock = replace(the_answer(resolutions.base_problem(foreign)), interpreter=committed)
+    write_text(path, lock.text)
+    assert resolutions.of_base(foreign) == Resolution(lock, None)
+    keep(records, wanted, Resolution(lock_of_interpreter(wanted, recorded), None))
+    assert resolutions.interpreter(foreign, wanted) == committed
+    too_new = replace(lock, interpreter=the_interpreter("3.9.4", "20270101"))
+    write_text(path, too_new.text)
+    assert resolutions.interpreter(foreign, wanted) == recorded
+
+
+def test_the_lock_of_a_base_is_written_with_its_interpreter(
+    resolutions: Resolutions, layout: Layout, foreign: Cell
+) -> None:
+    """A base whose interpreter is not known gets no lock: it could not be built of it."""
+    problem, wanted = resolutions.base_problem(foreign), resolutions.wanted_interpreter(foreign)
+    assert wanted is not None
+    path = layout.lock(f"base/{foreign.base_id}")
+    found = {problem.key: Resolution(the_answer(problem), None)}
+    resolutions.write_locks(found | {wanted.key: Resolution(None, BLOCKED)}, [foreign])
+    assert not path.exists()
+    pinned = Resolution(lock_of_interpreter(wanted, the_interpreter("3.9.2")), None)
+    resolutions.write_locks(found | {wanted.key: pinned}, [foreign])
+    assert the_interpreter("3.9.2").line in path.read_text("utf-8").splitlines()
