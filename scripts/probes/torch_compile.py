@@ -3,7 +3,7 @@
 # framework = "torch"
 # proves = "torch.compile as everybody calls it compiles a model that computes what eager computes."
 # required = true
-# timeout = 300
+# timeout = 600
 # ///
 """Compile a model with the default backend, and compare outputs and gradients with eager.
 

@@ -940,8 +940,8 @@ _TOOLS = (
         r"Could not find (?:a )?(?:C\+\+ compiler|g\+\+)",
         "part of the program is compiled when it is used, and there is no C++ compiler",
         "add g++ and Python's headers to the image (apt: g++ and libpython3-dev; in a matrix, "
-        "packages: [g++, libpython3-dev] of the framework), or do without compiling: "
-        'torch.compile(backend="eager")',
+        "packages: [g++, libpython3-dev] of the framework), or do "
+        'without compiling: torch.compile(backend="eager")',
     ),
     known(
         "compiler-missing",

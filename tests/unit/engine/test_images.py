@@ -296,6 +296,22 @@ def test_the_configuration_of_an_image_that_is_lost_is_told(engine: Engine) -> N
     assert caught.value.where == "look up the image envmatrix/cell:gone"
 
 
+def test_the_history_of_an_image_begins_with_its_first_instruction(
+    fake: FakeEngine, engine: Engine
+) -> None:
+    """Each instruction comes with the bytes that it added."""
+    layers = make_tar({"a": b"1"}), make_tar({"b": b"2" * 20_000})
+    image = fake.images.add(FakeImage(layers, history=("import", "RUN b")))
+    first, second = map(len, layers)
+    assert engine.images.history(image.id) == [("import", first), ("RUN b", second)]
+
+
+def test_a_history_that_cannot_be_had_is_told(engine: Engine) -> None:
+    """The error names the image."""
+    with pytest.raises(EngineError, match="No such image"):
+        engine.images.history("envmatrix/cell:gone")
+
+
 def test_the_layers_of_an_image_can_be_read(
     fake: FakeEngine, engine: Engine, tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from fake_engine import (
     Facts,
@@ -63,6 +65,24 @@ def test_evidence_comes_in_the_order_of_the_cells(project: Folder) -> None:
     """Whatever is done first, evidence is returned in the order that was asked for."""
     asked = [IMPOSSIBLE, OLD, EXCLUDED, GOOD]
     assert asked == [cell.id for cell in run(project, *asked).cells]
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_other_packages_than_were_published_are_told(
+    project: Folder, monkeypatch: pytest.MonkeyPatch, published: bool
+) -> None:
+    """Packages of the cell that differ are named; where none are published, nothing is told."""
+    held = [f"g++ {version} amd64 {version * 64}" for version in "12"]
+    monkeypatch.setattr("envmatrix.stages.build.packages_of", lambda *_: (held.pop(0),))
+    before = run_one(project, GOOD)
+    if published:
+        project.write(f"reports/cells/{GOOD}.json", json.dumps(before.to_json()))
+    told = Told()
+    (now,) = run(project, GOOD, options=Options(jobs=1, fresh=True), progress=told).cells
+    assert (before.packages, now.packages) != (now.packages, before.packages)
+    drift = "1 package: g++ 1 (11111111) -> 2 (22222222)"
+    expected = [f"{GOOD} has other packages than were published: {drift}"] if published else []
+    assert [text for text in told.texts if "packages" in text] == expected
 
 
 def test_nothing_is_done_twice(project: Folder, fake: FakeEngine) -> None:
