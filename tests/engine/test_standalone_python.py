@@ -106,3 +106,27 @@ _WHERE = (
     "import json, os, sys, importlib.util as u; print(json.dumps([sys.executable, "
     "sys.version.split()[0], os.path.exists(u.cache_from_source(os.__file__))]))"
 )
+
+
+def test_wrong_bytes_of_a_mirror_are_refused_and_nothing_is_built(
+    project: Folder, mirror: Mirror, archive: bytes
+) -> None:
+    """The error names the file. The cell is unknown, and its wheels are locked all the same."""
+    mirror.put(OF_DEBIAN, archive[:-4] + b"evil")
+    code, cells = project.run_json("run", CELL)
+    found = cells[CELL]
+    assert (code, found["verdict"], found["class"]) == (3, "unknown", "blocked")
+    assert OF_DEBIAN in found["cause"]
+    assert found["lock"] is not None
+
+
+def test_without_a_mirror_the_cell_is_blocked(
+    project: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cause names the interpreter, and the remedy the setting."""
+    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", "http://127.0.0.1:9")
+    code, cells = project.run_json("run", CELL)
+    found = cells[CELL]
+    assert (code, found["verdict"], found["class"]) == (3, "unknown", "blocked")
+    assert OF_DEBIAN in found["cause"]
+    assert "UV_PYTHON_INSTALL_MIRROR" in found["remedy"]

@@ -39,8 +39,11 @@ SECRETS = {
     "password of a proxy": "proxypass7f",
     "password in netrc": "netrcpass7f",
     "password of a registry": "registrypass7f",
+    "password of a mirror of Pythons": "mirrorpass7f",
     "variable of the environment": "environment7f",
 }
+STANDALONE = "jinja2-3.1.6-py3.13-debian12-cpu"
+"""A cell whose Python the operating system does not have; the mirror of Pythons has it not."""
 LOGIN_HEADERS = frozenset({"x-registry-auth", "x-registry-config"})
 """The headers in which the docker CLI, too, gives the login of a registry to the engine."""
 
@@ -131,6 +134,8 @@ def settings(engine: FakeEngine, index: FakeIndex, folder: Path) -> dict[str, st
         "NETRC": str(netrc),
         "MY_TOKEN": SECRETS["variable of the environment"],
         "NO_PROXY": "127.0.0.1",
+        "UV_PYTHON_INSTALL_MIRROR": f"http://me:{SECRETS['password of a mirror of Pythons']}@{host}"
+        "python",
     }
 
 
@@ -159,6 +164,7 @@ def work(place: Place, command: Commands) -> None:
     """Lock, run and report a cell, and keep what is shown."""
     for arguments in (
         ["lock", GOOD],
+        ["run", STANDALONE],
         ["run", GOOD],
         ["run", GOOD, "--json"],
         ["plan", "--json"],
