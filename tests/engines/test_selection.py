@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from test_checkouts import test_neither_removes_what_the_other_built
+from test_emulated import below, emulated, foreign, test_a_foreign_image_is_built_on_and_run
 from test_isolation import (
     listening,
     test_a_command_that_does_not_exist_could_not_start,
@@ -33,9 +34,13 @@ from test_verify import (
 )
 
 __all__ = [
+    "below",
+    "emulated",
+    "foreign",
     "listening",
     "test_a_cell_rebuilds_to_the_same_layers_and_configuration",
     "test_a_command_that_does_not_exist_could_not_start",
+    "test_a_foreign_image_is_built_on_and_run",
     "test_a_layer_that_differs_is_told_with_path_and_cause",
     "test_a_probe_beside_others_cannot_do_harm",
     "test_a_probe_cannot_do_harm",

@@ -2,7 +2,7 @@
 
 The engine gets an image with one program of that architecture, which does nothing but end well. The
 engine may be on another machine, and what emulates there (binfmt_misc with QEMU, Rosetta) is told
-nowhere. Without emulation the kernel says "exec format error".
+nowhere. Without emulation the kernel refuses the program ("exec format error").
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ SECONDS = 60.0
 """The time that the program has. Under emulation it needs milliseconds."""
 _PROGRAM = "ends-well"
 _NO_EMULATION = "exec format error"
+_NOT_EXECUTED = (126, 127)
+"""What docker-init ends with. It tries a shell next, so its words are "No such file"."""
 
 # By architecture: the machine of ELF, and the instructions of exit(0).
 _CODE = {
@@ -55,7 +57,16 @@ def runs(images: Images, containers: Containers, architecture: str) -> bool:
         raise
     finally:
         images.remove(name)
-    return ran.exit_code == 0
+    if ran.exit_code in _NOT_EXECUTED or _NO_EMULATION in ran.stderr:
+        return False
+    if ran.exit_code != 0:
+        raise EngineError(
+            f"whether the engine runs programs of {architecture} is not known: one ended with "
+            f"{ran.exit_code}: {ran.stderr.strip()[:200]}",
+            where=f"run a program of {architecture}",
+            next_step="try again; if it stays so, use an engine of that architecture",
+        )
+    return True
 
 
 def program(architecture: str) -> bytes:

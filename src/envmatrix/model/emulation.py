@@ -1,6 +1,6 @@
 """Emulation: how much longer a probe may take under it, and which failures it may be to blame for.
 
-QEMU translates each instruction, so a program takes 5 to 30 times as long. It also lacks some
+QEMU translates each instruction, so a program takes 5 to 75 times as long. It also lacks some
 instructions and system calls, and has faults of its own that end a program by a signal. Such an end
 says nothing about a cell. An error that a program tells in its own words does.
 """

@@ -29,7 +29,7 @@ from envmatrix.model.evidence import (
 from envmatrix.model.gpus import generations
 from envmatrix.model.image_names import cell_tag, run_command
 from envmatrix.model.locks import Lock
-from envmatrix.model.matrix import Matrix
+from envmatrix.model.matrix import DEFAULT_ARCH, Matrix
 from envmatrix.model.text import name
 from envmatrix.model.verdicts import Judgement
 from envmatrix.probes.judging import judge_cell
@@ -164,12 +164,15 @@ def host_evidence(framework: str, results: Sequence[ProbeResult]) -> Evidence:
         version=name(observed.version or "unknown"),
         arch=name(observed.arch or "unknown"),
     )
+    # As in the ids of cells, the default architecture is not named.
+    arch = f"-{axes.arch}" if observed.arch not in (None, DEFAULT_ARCH) else ""
     return Evidence(
         generated_at=_now(),
         tool=_tool(),
         host=machine(),
         kind=HOST,
-        id=f"{HOST}-{axes.framework}-{axes.version}-py{axes.python}-{axes.os}-{axes.accelerator}",
+        id=f"{HOST}-{axes.framework}-{axes.version}-py{axes.python}-{axes.os}-{axes.accelerator}"
+        f"{arch}",
         axes=axes,
         verdict=judgement.verdict,
         stage=judgement.stage,

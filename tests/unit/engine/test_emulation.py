@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fake_engine import Facts, FakeEngine, Refuses, StartRefused
+from fake_engine import Exit, Facts, FakeEngine, Refuses, StartRefused
 
 from envmatrix.engine.client import Engine
 from envmatrix.engine.emulation import program
@@ -59,6 +59,26 @@ def test_an_engine_that_fails_leaves_it_unknown(fake: FakeEngine, engine: Engine
     with pytest.raises(EngineError, match="not in the mood"):
         engine.emulates("arm64")
     assert engine.emulates("arm64")
+
+
+def test_the_words_of_docker_init_say_so_too(fake: FakeEngine, engine: Engine) -> None:
+    """It cannot execute the program, tries a shell, and finds none in the image."""
+    fake.facts = Facts(emulates=("arm64",))
+    said = "[FATAL tini (7)] exec /ends-well failed: No such file or directory"
+    fake.on_run = lambda _: Exit(127, stderr=said)
+    assert not engine.emulates("arm64")
+
+
+@pytest.mark.parametrize("ending", [Exit(139), Exit(1, stderr="no space left"), Exit(137)])
+def test_a_program_that_ends_in_another_way_leaves_it_unknown(
+    fake: FakeEngine, engine: Engine, ending: Exit
+) -> None:
+    """Only "exec format error" says that nothing emulates."""
+    fake.facts = Facts(emulates=("arm64",))
+    fake.on_run = lambda _: ending
+    with pytest.raises(EngineError):
+        engine.emulates("arm64")
+    assert fake.images.by_id == {}
 
 
 @pytest.mark.parametrize(("arch", "machine"), [("amd64", 62), ("arm64", 183)])

@@ -163,6 +163,8 @@ def test_evidence_of_a_host() -> None:
     ) == (HOST, Verdict.WORKS, None, None)
     assert (found.axes.os, found.axes.python, found.axes.arch) == ("trixie", "3.12", "amd64")
     assert found.seconds.probe == 1.2
+    elsewhere = host(result("jinja2-import", **seen | {"arch": "arm64"}))
+    assert elsewhere.id == "host-jinja2-3.1.6-py3.12-trixie-cpu-arm64"
 
 
 def test_what_was_not_observed_on_a_host_is_unknown() -> None:
