@@ -8,9 +8,8 @@
 """Compile a model with the default backend, and compare outputs and gradients with eager.
 
 Inductor writes C++ for the CPU and compiles it with the compiler of the image and the headers of
-Python. The model is small: of 25 s on two idle cores, 20 s are the headers that Inductor compiles
-ahead, once for all models. Nothing is set but the folder of its cache, so a user's first call does
-the same.
+Python. The model is small: most of the time goes into headers that Inductor compiles ahead, once
+for all models. Nothing is set but the folder of its cache, so a user's first call does the same.
 
 Inductor fuses operators, adds sums up in another order and computes tanh and exp with vectors of
 its own. Each is within a few units in the last place of float32 (2**-23 = 1.2e-7), and the model
