@@ -93,25 +93,24 @@ class Probing:
         probes = [place.in_time(probe) for probe in probes]
         results = {} if options.fresh else self._known(place, probes, isolated=options.isolated)
         missing = [probe for probe in probes if probe.name not in results]
+        group = None if options.isolated else group_of(probes, {probe.name for probe in missing})
         with self._gpus if gpu else nullcontext():
-            shared: Mapping[str, ProbeResult] = {}
-            group = group_of(probes, {probe.name for probe in missing})
-            if group and not options.isolated:
-                shared = self._shared(place, group, engine, gpu=gpu)
+            shared = self._shared(place, group, engine, gpu=gpu) if group else {}
+            results |= {name: result for name, result in shared.items() if result.passed}
             for probe in missing:
-                result = shared.get(probe.name)
-                if result is None or not result.passed:
-                    alone = run_probe(
-                        engine.containers,
-                        place.image,
-                        probe,
-                        gpu=gpu,
-                        stack=place.stack,
-                        unseen_gpu=engine.unseen_gpu if cuda else "",
-                    )
-                    result = after(result, under_emulation(alone) if emulated else alone)
-                    self._keep(place, probe, result)
-                results[probe.name] = result
+                if probe.name in results:
+                    continue
+                alone = run_probe(
+                    engine.containers,
+                    place.image,
+                    probe,
+                    gpu=gpu,
+                    stack=place.stack,
+                    unseen_gpu=engine.unseen_gpu if cuda else "",
+                )
+                alone = under_emulation(alone) if emulated else alone
+                results[probe.name] = after(shared.get(probe.name), alone)
+                self._keep(place, probe, results[probe.name])
         return Probed(tuple(results[probe.name] for probe in probes), len(missing))
 
     def _known(
