@@ -7,6 +7,7 @@ registry answers everywhere: it is not the image that Ubuntu publishes.
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -62,12 +63,14 @@ def ubuntu(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = f"deb {MIRROR} noble main universe"
     # Only root reads the folder of a test. The image keeps no setting of this apt.
     command = [
-        *("mmdebstrap", "--variant=minbase", f"--keyring={keyring}"),
+        *("mmdebstrap", "--variant=minbase", "--include=apt", f"--keyring={keyring}"),
         '--aptopt=APT::Sandbox::User "root"',
         '--customize-hook=rm "$1/etc/apt/apt.conf.d/99mmdebstrap"',
         "noble",
     ]
-    subprocess.run([*command, str(root), source], check=True, capture_output=True)
+    # As in any image of a registry, no file is new: a step takes new ones for its own.
+    old = os.environ | {"SOURCE_DATE_EPOCH": "1704067200"}
+    subprocess.run([*command, str(root), source], env=old, check=True, capture_output=True)
     return root
 
 
