@@ -185,7 +185,7 @@ def parse_probe(source: str, path: Path) -> Probe:
         raise InputError(
             wrong,
             where=str(path),
-            next_step='name modules, such as preload = ["torch"], in the probe that imports the '
+            next_step='name modules, such as preload = ["package.module"], in the probe that imports the '
             "framework",
         )
     return probe

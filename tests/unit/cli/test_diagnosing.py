@@ -56,7 +56,8 @@ def test_a_file_is_diagnosed_without_a_matrix(diagnose: Diagnose, tmp_path: Path
         (
             "class:  missing-library\n"
             "cause:  the shared library libGL.so.1 is missing\n"
-            "remedy: add the OS package libgl1, which holds libGL.so.1\n"
+            "remedy: add the OS package libgl1, which holds libGL.so.1; in a matrix, packages: [libgl1] "
+            "of the stack\n"
             "said by line 5: ImportError: libGL.so.1: cannot open shared object file: No such file "
             "or directory\n"
         ),
@@ -70,7 +71,8 @@ def test_standard_input_is_diagnosed(diagnose: Diagnose) -> None:
         "schema": 1,
         "class": "missing-library",
         "cause": "the shared library libGL.so.1 is missing",
-        "remedy": "add the OS package libgl1, which holds libGL.so.1",
+        "remedy": "add the OS package libgl1, which holds libGL.so.1; in a matrix, packages: "
+        "[libgl1] of the stack",
         "line": {
             "number": 5,
             "text": "ImportError: libGL.so.1: cannot open shared object file: No such file or "
