@@ -185,8 +185,8 @@ def parse_probe(source: str, path: Path) -> Probe:
         raise InputError(
             wrong,
             where=str(path),
-            next_step='name modules, such as preload = ["package.module"], in the probe that imports the '
-            "framework",
+            next_step='name modules, such as preload = ["package.module"], in the probe that '
+            "imports the framework",
         )
     return probe
 
