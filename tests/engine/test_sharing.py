@@ -24,14 +24,14 @@ BEFORE, AFTER = "none-before", "none-later"
 PASSING = "report(observed={})"
 
 
-def made(name: str, source: str, timeout: int = 30) -> Probe:
+def made(name: str, source: str, timeout: int = 60) -> Probe:
     """Return a probe of this source, which may call `report`."""
     start = REPORT.replace("a-probe", name)
     return Probe(name, "none", "something", required=True, timeout=timeout, source=start + source)
 
 
 def beside(
-    engine: Engine, image: str, source: str, name: str = "none-hostile", timeout: int = 30
+    engine: Engine, image: str, source: str, name: str = "none-hostile", timeout: int = 60
 ) -> Mapping[str, ProbeResult]:
     """Run a probe between two that do nothing but pass."""
     probes = (made(BEFORE, PASSING), made(name, source, timeout), made(AFTER, PASSING))
