@@ -56,8 +56,8 @@ def test_a_file_is_diagnosed_without_a_matrix(diagnose: Diagnose, tmp_path: Path
         (
             "class:  missing-library\n"
             "cause:  the shared library libGL.so.1 is missing\n"
-            "remedy: add the OS package libgl1, which holds libGL.so.1; in a matrix, packages: [libgl1] "
-            "of the stack\n"
+            "remedy: add the OS package libgl1, which holds libGL.so.1; in a matrix, packages: "
+            "[libgl1] of the stack\n"
             "said by line 5: ImportError: libGL.so.1: cannot open shared object file: No such file "
             "or directory\n"
         ),
