@@ -112,6 +112,9 @@ def registry(tmp_path: Path, ubuntu: Path, engine: Engine) -> Iterator[Registry]
         found = Registry(name, engine, ubuntu)
         found.push("yesterday")
         yield found
+    client: Any = engine.connection.client
+    for image in client.images(name=f"{name}/ubuntu"):  # by digest, too
+        client.remove_image(image["Id"], force=True)
 
 
 @pytest.fixture
@@ -126,8 +129,6 @@ def project(
     found.write("scripts/probes/jinja2_import.py", IMPORT_PROBE)
     yield found
     for name in engine.images.names("envmatrix/*ubuntu24.04*"):
-        engine.images.remove(name)
-    for name in engine.images.names(f"{registry.name}/*"):
         engine.images.remove(name)
 
 
