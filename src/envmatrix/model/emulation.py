@@ -1,6 +1,6 @@
 """Emulation: how much longer a probe may take under it, and which failures it may be to blame for.
 
-QEMU translates each instruction, so a program takes 5 to 75 times as long. It also lacks some
+QEMU translates each instruction, so a program takes 5 to 100 times as long. It also lacks some
 instructions and system calls, and has faults of its own that end a program by a signal. Such an end
 says nothing about a cell. An error that a program tells in its own words does.
 """
@@ -14,7 +14,7 @@ from envmatrix.model.evidence import Outcome, ProbeResult
 EMULATION = "emulation"
 """The class of a failure that the emulation may be to blame for."""
 
-SLOWDOWN = 12
+SLOWDOWN = 20
 """By how much the time limit of a probe grows. No time that was taken under emulation is compared
 with another: it says nothing about a machine of that architecture."""
 
