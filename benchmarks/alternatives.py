@@ -98,7 +98,7 @@ def context(workspace: Workspace, cell: Cell, dockerfile: str, folder: Path) -> 
         raise SystemExit(f"{cell.id} has no lock")
     place = folder / cell.id
     place.mkdir(parents=True)
-    own = packages(workspace.matrix.axes.os[cell.os].python)
+    own = [*packages(workspace.matrix.axes.os[cell.os].python), *cell.packages]
     (place / "requirements.lock").write_text(resolution.lock.text, encoding="utf-8")
     (place / "Dockerfile").write_text(
         dockerfile.format(os=f"{REPOSITORY}/os:{cell.os}", packages=" ".join(own)),
@@ -221,7 +221,10 @@ def _environment(*, buildkit: bool = True) -> dict[str, str]:
 def probe(
     workspace: Workspace, engine: Engine, kind: str, cells: Sequence[Cell], jobs: int
 ) -> None:
-    """Run the probes of each cell in its image. Every probe must pass or be `not run`."""
+    """Run the probes of each cell in its image, each in a container of its own.
+
+    Every probe must pass or be `not run`.
+    """
 
     def one(cell: Cell) -> None:
         image = tag(kind, cell)

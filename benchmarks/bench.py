@@ -511,16 +511,14 @@ wheels from the same server on loopback. Where no registry answers, envmatrix ma
 itself (it bootstraps them). The rows with "bootstrapped" show the time with that work, while the
 other ways still find their systems ready.
 
-The comparison with the textbook way has a floor. On two cores, a run that never leaves a core idle
-takes half of the time for which it keeps the cores busy. The run of 2026-11-25 had 464 seconds of
-work. About 270 of them were the probes, which the textbook way also runs. With builds that cost
-nothing, the figure would still be 0.31. The target of 0.4 would leave each of the eight cells 10
-seconds of work for its build. The engine alone needs that much for the checksums of its layers. To
-unpack the wheels and compile bytecode, which pip also does, takes 12 seconds more.
+The comparison with the textbook way has a floor: a run that never leaves a core idle still has its
+work to do. The row "no core ever idle" is that work, divided by the cores and by the time of the
+other way. To unpack the wheels and compile bytecode, which pip also does, and to make the checksums
+of the layers takes about 20 seconds of work for each cell.
 
-Most of a probe is the import of its framework. A process that only imports TensorFlow takes 2.6
-seconds from start to end, and a probe takes about 3. One import for all probes would meet the
-target, but it would prove less: each probe stands for a program that starts anew.
+Most of a short probe is the import of its framework. envmatrix runs the probes of a cell from one
+import (decision 18); the other ways run each probe in a container of its own, as a script would.
+What envmatrix cannot share is `torch-compile`, which compiles for 20 seconds by itself.
 
 The cells of the cpu profile share no heavy wheel on one base, so they save no layer. Where cells do
 share, as the CUDA cells do, a cell costs only its own wheels.
