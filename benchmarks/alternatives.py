@@ -24,7 +24,7 @@ from envmatrix.engine.client import Engine
 from envmatrix.engine.connection import find_address
 from envmatrix.engine.os_images import make_root
 from envmatrix.model.cells import Cell
-from envmatrix.model.evidence import Outcome
+from envmatrix.model.probe_results import Outcome
 from envmatrix.probes.running import run_probe
 from envmatrix.render.dockerfiles import packages
 from envmatrix.resolve.wheel_server import PORT, serve

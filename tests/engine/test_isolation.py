@@ -11,7 +11,7 @@ import pytest
 from envmatrix.engine import containers
 from envmatrix.engine.client import Engine
 from envmatrix.engine.process import Limits
-from envmatrix.model.evidence import Outcome
+from envmatrix.model.probe_results import Outcome
 from envmatrix.probes.headers import Probe
 from envmatrix.probes.judging import judge
 from envmatrix.probes.running import run_probe

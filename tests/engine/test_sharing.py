@@ -11,7 +11,7 @@ from conftest import REPOSITORY, Folder
 from test_isolation import ENDINGS, HARM, REPORT, listening
 
 from envmatrix.engine.client import Engine
-from envmatrix.model.evidence import Outcome, ProbeResult, Way
+from envmatrix.model.probe_results import Outcome, ProbeResult, Way
 from envmatrix.probes.headers import Probe
 from envmatrix.probes.sharing import Group, run_shared
 

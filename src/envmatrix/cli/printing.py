@@ -20,7 +20,8 @@ from rich.text import Text
 from envmatrix.model.cells import Cell
 from envmatrix.model.digests import short
 from envmatrix.model.errors import EnvmatrixError
-from envmatrix.model.evidence import CellImage, Evidence, LayerSize, Outcome
+from envmatrix.model.evidence import CellImage, Evidence, LayerSize
+from envmatrix.model.probe_results import Outcome
 from envmatrix.model.text import json_line, line
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.report.document import summary

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from envmatrix.model.evidence import Outcome, ProbeResult
+from envmatrix.model.probe_results import Outcome, ProbeResult
 
 EMULATION = "emulation"
 """The class of a failure that the emulation may be to blame for."""

@@ -5,26 +5,19 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     StringConstraints,
-    model_serializer,
     model_validator,
 )
 
-from envmatrix.model.text import inert_data
+from envmatrix.model.part import LARGEST, Handle, Part, Span, Word
+from envmatrix.model.probe_results import NOTHING_OBSERVED, Observed, ProbeResult
 from envmatrix.model.verdicts import Judgement, Verdict
 
 SCHEMA: Final = 2
@@ -32,33 +25,6 @@ CONTAINER: Final = "container"
 HOST: Final = "host"
 
 
-DEEPEST: Final = 32
-"""How deep the values of evidence may be nested."""
-_NOT_UNICODE = re.compile("[\ud800-\udfff]")
-
-
-def check_keepable(data: object, depth: int = DEEPEST) -> None:
-    """Check that a JSON file can keep plain data, so that it is read back as it was.
-
-    Raises:
-        ValueError: it cannot, and why.
-    """
-    if isinstance(data, float) and not math.isfinite(data):
-        raise ValueError("it holds a number that is not finite")
-    if isinstance(data, str) and _NOT_UNICODE.search(data):
-        raise ValueError("it holds a text that is not Unicode")
-    if isinstance(data, Mapping | list | tuple):
-        if not depth:
-            raise ValueError("it is nested too deeply")
-        for value in (*data, *data.values()) if isinstance(data, Mapping) else data:
-            check_keepable(value, depth - 1)
-
-
-_WORD = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
-Word = Annotated[str, StringConstraints(pattern=_WORD, max_length=80)]
-"""A value of an axis. It becomes a part of names of files, so it holds no part of a path."""
-Handle = Annotated[str, StringConstraints(pattern=_WORD, max_length=220)]
-"""An id of a cell, a host or a base. Names of files are made of it."""
 LayerId = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9:._+-]*$", max_length=200)
 ]
@@ -69,49 +35,6 @@ InstalledPackage = Annotated[
     ),
 ]
 """A package of an operating system: name, version, architecture, SHA-256."""
-LARGEST: Final = 2**53
-"""The largest number of bytes: programs of every language read it exactly."""
-LONGEST: Final = 10.0**9
-"""The largest number of seconds."""
-_Span = Annotated[float, Field(ge=0, le=LONGEST)]
-FACTS_LIMIT: Final = 250_000
-"""The characters, as JSON, of everything that one probe observed."""
-FACT_LIMIT: Final = 10_000
-"""The characters of a text that a probe observed. A longer one loses its end."""
-
-
-class Part(BaseModel):
-    """A frozen part of evidence or of a record. A field that it does not know is refused.
-
-    All text in it is inert, whether it was made here or comes from a file that others wrote.
-    """
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _inert(cls, data: object) -> object:
-        return inert_data(data, DEEPEST)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON names them."""
-        return self.model_dump(mode="json", by_alias=True)
-
-
-class Outcome(StrEnum):
-    """How a probe ended."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    CRASHED = "crashed"
-    OUT_OF_MEMORY = "out of memory"
-    TIMED_OUT = "timed out"
-    COULD_NOT_START = "could not start"
-    BAD_REPORT = "bad report"
-    FLOODED = "output flood"
-    NOT_RUN = "not run"
 
 
 class Reproducible(StrEnum):
@@ -150,132 +73,6 @@ class Declared(Part):
         """Yield each name with its value."""
         for name in type(self).model_fields:
             yield name, getattr(self, name)
-
-
-def _text_or_none(value: object) -> object:
-    return value if value is None else str(value)
-
-
-_Text = Annotated[str | None, BeforeValidator(_text_or_none)]
-
-
-class Observed(Part):
-    """What a probe observed. A probe may add facts of its own, under names of its own."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    version: Annotated[_Text, Field(description="The version that the framework tells.")] = None
-    python: Annotated[_Text, Field(description="The Python that ran the probe.")] = None
-    distribution: Annotated[_Text, Field(description="ID of /etc/os-release.")] = None
-    codename: Annotated[_Text, Field(description="VERSION_CODENAME of /etc/os-release.")] = None
-    glibc: Annotated[_Text, Field(description="The C library that the Python runs on.")] = None
-    accelerator: Annotated[
-        _Text, Field(description="What the framework was built for: cpu, or a CUDA line.")
-    ] = None
-    arch: Annotated[_Text, Field(description="The processor architecture.")] = None
-    architectures: Annotated[
-        tuple[str, ...],
-        Field(description="The GPU architectures that the build holds code for: sm_90, ..."),
-    ] = ()
-    losses: Annotated[
-        tuple[float, ...], Field(description="The loss of a model after each step of training.")
-    ] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _only_what_a_file_keeps(cls, data: object) -> object:
-        check_keepable(data)
-        kept = inert_data(data, DEEPEST, FACT_LIMIT)
-        if len(json.dumps(kept, default=str)) > FACTS_LIMIT:
-            raise ValueError("it holds more than evidence keeps")
-        return kept
-
-    @model_serializer(mode="wrap")
-    def _only_what_was_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        said: dict[str, Any] = handler(self)
-        return {name: value for name, value in said.items() if name in self.model_fields_set}
-
-    def items(self) -> Iterator[tuple[str, Any]]:
-        """Yield each fact that the probe reported, in its order."""
-        yield from self.to_json().items()
-
-
-NOTHING_OBSERVED = Observed()
-
-
-class Way(StrEnum):
-    """How a probe was run."""
-
-    ALONE = "alone"
-    SHARED = "shared"
-
-
-class SharedRun(Part):
-    """How a probe ended beside the others of its cell, where that was no pass."""
-
-    outcome: Annotated[Outcome, Field(description="How the probe ended.")]
-    kind: Annotated[str, Field(alias="class", description="The class of the failure.")] = ""
-    cause: Annotated[str, Field(description="Why it ended so, in a sentence.")] = ""
-
-
-class ProbeResult(Part):
-    """What one probe gave."""
-
-    probe: Annotated[str, Field(description="The name of the probe.")]
-    required: Annotated[bool, Field(description="Whether the cell is broken if this fails.")]
-    needs: Annotated[
-        Literal["", "gpu"], Field(description="What it needs beside the image: gpu, or nothing.")
-    ] = ""
-    outcome: Annotated[Outcome, Field(description="How the probe ended.")]
-    kind: Annotated[
-        str, Field(alias="class", description="The class of the failure; empty where it passed.")
-    ] = ""
-    cause: Annotated[str, Field(description="Why it ended so, in a sentence.")] = ""
-    remedy: Annotated[str, Field(description="What a user can do about it.")] = ""
-    seconds: Annotated[_Span, Field(description="Seconds from start to end.")] = 0.0
-    exit_code: Annotated[
-        int | None, Field(description="The exit code; null where envmatrix ended the probe.")
-    ] = None
-    observed: Annotated[
-        Observed, Field(description="What the probe observed; empty unless it passed.")
-    ] = NOTHING_OBSERVED
-    log_tail: Annotated[
-        str, Field(description="The last lines it printed; empty where it passed.")
-    ] = ""
-    ran: Annotated[
-        Way,
-        Field(
-            description="alone: in a container of its own, or on a host; shared: in one container "
-            "with the other probes of the cell, forked from one import of the framework."
-        ),
-    ] = Way.ALONE
-    shared: Annotated[
-        SharedRun | None,
-        Field(
-            description="How it ended in the shared container before it was run again alone; null: "
-            "it was not run there, or it passed there. The result of the run alone counts."
-        ),
-    ] = None
-
-    @property
-    def flaky(self) -> bool:
-        """Whether it ended in one way beside the other probes, and in another way alone."""
-        return self.shared is not None and self.shared.outcome is not self.outcome
-
-    @property
-    def passed(self) -> bool:
-        """Whether it was run and passed."""
-        return self.outcome is Outcome.PASSED
-
-    @property
-    def failed(self) -> bool:
-        """Whether it was run and did not pass."""
-        return self.outcome not in (Outcome.PASSED, Outcome.NOT_RUN)
-
-    @property
-    def is_import(self) -> bool:
-        """Whether the probe imports the framework and observes the axes."""
-        return self.probe.endswith("-import")
 
 
 class Overlap(Part):
@@ -493,11 +290,9 @@ class Serves(Part):
 class Seconds(Part):
     """Seconds that each stage took; null where the stage did not run."""
 
-    base: Annotated[_Span | None, Field(description="Building the base.")] = None
-    build: Annotated[_Span | None, Field(description="Building the image of the cell.")] = None
-    probe: Annotated[_Span | None, Field(description="The sum of the seconds of all probes.")] = (
-        None
-    )
+    base: Annotated[Span | None, Field(description="Building the base.")] = None
+    build: Annotated[Span | None, Field(description="Building the image of the cell.")] = None
+    probe: Annotated[Span | None, Field(description="The sum of the seconds of all probes.")] = None
 
 
 class Machine(Part):
@@ -605,12 +400,6 @@ class Evidence(Part):
     def with_reproducibility(self, found: Reproducibility) -> Self:
         """Return this evidence with what came of building its image again."""
         return self.model_copy(update={"reproducibility": found})
-
-
-def import_observations(results: Sequence[ProbeResult]) -> Observed:
-    """Return what the probe that imports the framework observed."""
-    observations = (result.observed for result in results if result.is_import)
-    return next((found for found in observations if found.model_fields_set), NOTHING_OBSERVED)
 
 
 def json_schema() -> dict[str, Any]:

@@ -7,7 +7,8 @@ import json
 from pydantic import ValidationError
 
 from envmatrix.model.errors import InputError
-from envmatrix.model.evidence import SCHEMA, Evidence, check_keepable
+from envmatrix.model.evidence import SCHEMA, Evidence
+from envmatrix.model.part import check_keepable
 
 
 class UnreadableEvidenceError(InputError):

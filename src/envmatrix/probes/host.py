@@ -18,7 +18,7 @@ from pathlib import Path
 
 from envmatrix.engine.process import OUTPUT_LIMIT, Ran
 from envmatrix.model.errors import InputError
-from envmatrix.model.evidence import ProbeResult
+from envmatrix.model.probe_results import ProbeResult
 from envmatrix.probes.headers import Probe
 from envmatrix.probes.judging import SIGNALLED, judge
 

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from envmatrix.engine.process import Ran
 from envmatrix.model.causes import Cause, classify
 from envmatrix.model.emulation import EMULATION
-from envmatrix.model.evidence import (
+from envmatrix.model.evidence import Declared
+from envmatrix.model.probe_results import (
     NOTHING_OBSERVED,
-    Declared,
     Observed,
     Outcome,
     ProbeResult,

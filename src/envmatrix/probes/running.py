@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from envmatrix.engine.containers import Containers
 from envmatrix.engine.process import Limits
 from envmatrix.model.errors import EngineError
-from envmatrix.model.evidence import Outcome, ProbeResult
+from envmatrix.model.probe_results import Outcome, ProbeResult
 from envmatrix.probes.headers import Probe
 from envmatrix.probes.judging import judge, not_run
 

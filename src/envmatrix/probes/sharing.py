@@ -15,7 +15,8 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 from envmatrix.engine.containers import Containers
 from envmatrix.engine.process import OUTPUT_LIMIT, Limits, Ran
 from envmatrix.model.errors import EngineError
-from envmatrix.model.evidence import LONGEST, ProbeResult, SharedRun, Way
+from envmatrix.model.part import LONGEST
+from envmatrix.model.probe_results import ProbeResult, SharedRun, Way
 from envmatrix.probes.headers import Probe
 from envmatrix.probes.judging import judge
 

@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from envmatrix import __version__
-from envmatrix.model.evidence import SCHEMA, Evidence, Machine, Part
+from envmatrix.model.evidence import SCHEMA, Evidence, Machine
+from envmatrix.model.part import Part
 from envmatrix.model.verdicts import Verdict
 
 

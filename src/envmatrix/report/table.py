@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from envmatrix.model.errors import InputError
-from envmatrix.model.evidence import Evidence, Outcome, Reproducible
+from envmatrix.model.evidence import Evidence, Reproducible
 from envmatrix.model.matrix import DEFAULT_ARCH
+from envmatrix.model.probe_results import Outcome
 from envmatrix.model.text import line
 from envmatrix.model.verdicts import Verdict
 from envmatrix.report.document import summary

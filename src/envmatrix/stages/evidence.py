@@ -18,18 +18,15 @@ from envmatrix.model.evidence import (
     Inputs,
     LockedWheels,
     Machine,
-    Observed,
-    ProbeResult,
     Seconds,
     Serves,
     StandalonePython,
-    Way,
-    import_observations,
 )
 from envmatrix.model.gpus import generations
 from envmatrix.model.image_names import cell_tag, run_command
 from envmatrix.model.locks import Lock
 from envmatrix.model.matrix import DEFAULT_ARCH, Matrix
+from envmatrix.model.probe_results import Observed, ProbeResult, Way, import_observations
 from envmatrix.model.text import name
 from envmatrix.model.verdicts import Judgement
 from envmatrix.probes.judging import judge_cell

@@ -8,7 +8,7 @@ from pathlib import Path
 from envmatrix.engine.client import Engine
 from envmatrix.engine.image import Image
 from envmatrix.model.digests import digest
-from envmatrix.model.evidence import Part
+from envmatrix.model.part import Part
 from envmatrix.stages.recipes import Built, BuiltRecord
 from envmatrix.store.records import Records
 

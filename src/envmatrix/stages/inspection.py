@@ -12,7 +12,8 @@ from envmatrix.engine.client import Engine
 from envmatrix.engine.image import Image
 from envmatrix.engine.process import Limits
 from envmatrix.model.cells import Cell
-from envmatrix.model.evidence import LARGEST, LayerSize, Role
+from envmatrix.model.evidence import LayerSize, Role
+from envmatrix.model.part import LARGEST
 
 MOST_PACKAGES = 2000
 """How many packages are kept of a list. A compiler takes 36."""

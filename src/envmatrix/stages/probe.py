@@ -16,9 +16,9 @@ from envmatrix.engine.process import Limits
 from envmatrix.model.cells import Cell, declared
 from envmatrix.model.digests import digest
 from envmatrix.model.emulation import SLOWDOWN, under_emulation
-from envmatrix.model.evidence import Outcome, ProbeResult, Way
 from envmatrix.model.image_names import USER
 from envmatrix.model.matrix import Matrix
+from envmatrix.model.probe_results import Outcome, ProbeResult, Way
 from envmatrix.probes.headers import Probe, Probes
 from envmatrix.probes.running import run_probe
 from envmatrix.probes.sharing import Group, after, group_of, preload_of, run_shared

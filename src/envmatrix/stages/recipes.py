@@ -8,9 +8,10 @@ from enum import StrEnum
 from envmatrix.engine.image import Image
 from envmatrix.model.cells import Cell
 from envmatrix.model.digests import digest
-from envmatrix.model.evidence import InstalledPackage, LayerSize, Part
+from envmatrix.model.evidence import InstalledPackage, LayerSize
 from envmatrix.model.image_names import base_tag, cell_tag, layer_tag, os_tag
 from envmatrix.model.locks import Lock
+from envmatrix.model.part import Part
 from envmatrix.render.dockerfiles import Files
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from envmatrix.model.cells import Cell, declared
-from envmatrix.model.evidence import Evidence, Way
+from envmatrix.model.evidence import Evidence
+from envmatrix.model.probe_results import Way
 from envmatrix.model.verdicts import LOCKED, Judgement, Verdict, excluded_by_rule
 from envmatrix.probes.judging import judge_cell
 from envmatrix.stages.build import Builder, Building

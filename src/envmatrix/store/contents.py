@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from envmatrix.model.digests import CONTENT_SCHEME, content_scheme
-from envmatrix.model.evidence import Part
+from envmatrix.model.part import Part
 from envmatrix.store.records import Records
 
 

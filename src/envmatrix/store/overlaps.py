@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from envmatrix.model.evidence import Overlap, Part
+from envmatrix.model.evidence import Overlap
 from envmatrix.model.locks import Lock
 from envmatrix.model.overlaps import known_overlaps
+from envmatrix.model.part import Part
 from envmatrix.store.records import Records
 
 _KIND = "overlaps"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from envmatrix.model.cells import Cell
-from envmatrix.model.evidence import Part
+from envmatrix.model.part import Part
 from envmatrix.store.layout import Layout
 from envmatrix.store.records import Records
 

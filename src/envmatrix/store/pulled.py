@@ -6,8 +6,9 @@ from collections.abc import Collection
 
 from envmatrix.model.cells import Cell
 from envmatrix.model.digests import digest, moved
-from envmatrix.model.evidence import Evidence, Part
+from envmatrix.model.evidence import Evidence
 from envmatrix.model.matrix import DEFAULT_ARCH, Matrix
+from envmatrix.model.part import Part
 from envmatrix.store.book import Book
 from envmatrix.store.layout import Layout
 from envmatrix.store.records import Records

@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from envmatrix.model.errors import SurroundingsError
-from envmatrix.model.evidence import Part
+from envmatrix.model.part import Part
 from envmatrix.store.files import ignore, make_folder, names, sweep, to_text, using, write_text
 
 _Record = TypeVar("_Record", bound=Part)

@@ -11,7 +11,6 @@ from packaging.utils import canonicalize_name
 
 from envmatrix.model.cells import Cell
 from envmatrix.model.errors import InputError
-from envmatrix.model.evidence import Part
 from envmatrix.model.interpreters import Interpreter, Wanted
 from envmatrix.model.locks import (
     Lock,
@@ -23,6 +22,7 @@ from envmatrix.model.locks import (
     wanted_interpreter,
 )
 from envmatrix.model.matrix import Matrix
+from envmatrix.model.part import Part
 from envmatrix.model.verdicts import LOCKED, Judgement, Verdict
 from envmatrix.store.files import write_text
 from envmatrix.store.layout import Layout

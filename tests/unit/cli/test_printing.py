@@ -23,17 +23,13 @@ from envmatrix.model.evidence import (
     LayerSize,
     LockedWheels,
     Machine,
-    Observed,
-    Outcome,
-    ProbeResult,
     Reproducibility,
     Reproducible,
     Role,
     Serves,
-    SharedRun,
-    Way,
 )
 from envmatrix.model.matrix_file import load
+from envmatrix.model.probe_results import Observed, Outcome, ProbeResult, SharedRun, Way
 from envmatrix.model.verdicts import Judgement, Verdict
 
 SMALL = load(MATRIX, "matrix.yaml")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from envmatrix.model.emulation import EMULATION, may_be_to_blame, under_emulation
-from envmatrix.model.evidence import Outcome, ProbeResult
+from envmatrix.model.probe_results import Outcome, ProbeResult
 
 
 def result(outcome: Outcome, log_tail: str = "", cause: str = "why") -> ProbeResult:

@@ -15,10 +15,6 @@ from samples import INPUTS, the_evidence
 
 from envmatrix.model.cells import declared, expand
 from envmatrix.model.evidence import (
-    DEEPEST,
-    LARGEST,
-    LONGEST,
-    NOTHING_OBSERVED,
     Axes,
     BaseImage,
     CellImage,
@@ -28,20 +24,24 @@ from envmatrix.model.evidence import (
     Inputs,
     LockedWheels,
     Machine,
-    Observed,
-    Outcome,
-    ProbeResult,
     Reproducibility,
     Reproducible,
     Seconds,
     Serves,
-    SharedRun,
-    Way,
-    import_observations,
     json_schema,
 )
 from envmatrix.model.evidence_file import read_evidence
 from envmatrix.model.matrix import Matrix
+from envmatrix.model.part import DEEPEST, LARGEST, LONGEST
+from envmatrix.model.probe_results import (
+    NOTHING_OBSERVED,
+    Observed,
+    Outcome,
+    ProbeResult,
+    SharedRun,
+    Way,
+    import_observations,
+)
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.report.document import Report
 

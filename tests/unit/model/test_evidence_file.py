@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import the_evidence
 
-from envmatrix.model.evidence import DEEPEST
 from envmatrix.model.evidence_file import UnreadableEvidenceError, read_evidence
+from envmatrix.model.part import DEEPEST
 
 GOOD = the_evidence().to_json()
 RESTORE = "run the cell again, or restore the file from git"

@@ -12,7 +12,7 @@ import pytest
 
 from envmatrix.engine.process import OUTPUT_LIMIT
 from envmatrix.model.errors import InputError
-from envmatrix.model.evidence import Outcome, ProbeResult
+from envmatrix.model.probe_results import Outcome, ProbeResult
 from envmatrix.model.verdicts import Verdict
 from envmatrix.probes.headers import Probe
 from envmatrix.probes.host import probe_host, run_on_host

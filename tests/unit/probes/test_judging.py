@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from envmatrix.engine.process import Ran
-from envmatrix.model.evidence import Declared, Observed, Outcome, ProbeResult
+from envmatrix.model.evidence import Declared
+from envmatrix.model.probe_results import Observed, Outcome, ProbeResult
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.probes.headers import Probe
 from envmatrix.probes.judging import (

@@ -15,7 +15,7 @@ from fake_engine import Exit, Facts, FakeEngine, Refuses, RunRequest, StartRefus
 from envmatrix.engine.client import Engine
 from envmatrix.engine.connection import Address, Connection
 from envmatrix.model.errors import EngineError
-from envmatrix.model.evidence import Outcome, ProbeResult
+from envmatrix.model.probe_results import Outcome, ProbeResult
 from envmatrix.probes.headers import Probe, parse_probe
 from envmatrix.probes.running import _START, run_probe
 

@@ -15,7 +15,7 @@ from envmatrix.engine.client import Engine
 from envmatrix.engine.connection import Address, Connection
 from envmatrix.engine.containers import isolation
 from envmatrix.engine.process import OUTPUT_LIMIT, Limits, Ran
-from envmatrix.model.evidence import Outcome, ProbeResult, SharedRun, Way
+from envmatrix.model.probe_results import Outcome, ProbeResult, SharedRun, Way
 from envmatrix.probes import sharing
 from envmatrix.probes.headers import Probe, parse_probe
 from envmatrix.probes.sharing import (

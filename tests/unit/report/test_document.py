@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from samples import the_evidence
 
 from envmatrix import __version__
-from envmatrix.model.evidence import SCHEMA, Evidence, Machine, Observed, Outcome, ProbeResult
+from envmatrix.model.evidence import SCHEMA, Evidence, Machine
+from envmatrix.model.probe_results import Observed, Outcome, ProbeResult
 from envmatrix.model.verdicts import Verdict
 from envmatrix.report.document import Report, count, document, drift, summary
 

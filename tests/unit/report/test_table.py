@@ -9,15 +9,9 @@ from pydantic import ValidationError
 from samples import the_evidence
 
 from envmatrix.model.errors import InputError
-from envmatrix.model.evidence import (
-    CellImage,
-    Outcome,
-    ProbeResult,
-    Reproducibility,
-    Reproducible,
-    SharedRun,
-)
+from envmatrix.model.evidence import CellImage, Reproducibility, Reproducible
 from envmatrix.model.image_names import run_command
+from envmatrix.model.probe_results import Outcome, ProbeResult, SharedRun
 from envmatrix.model.verdicts import Verdict
 from envmatrix.report.table import (
     HEADINGS,

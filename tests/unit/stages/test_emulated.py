@@ -21,7 +21,7 @@ from small_project import (
 )
 
 from envmatrix.model.emulation import SLOWDOWN
-from envmatrix.model.evidence import Outcome
+from envmatrix.model.probe_results import Outcome
 from envmatrix.report.table import page, row
 from envmatrix.stages.options import Options, Origin
 

@@ -9,8 +9,9 @@ from small_project import BASE, CUDA, EXCLUDED, GOOD, IMPOSSIBLE, Folder
 
 from envmatrix import __version__
 from envmatrix.engine.image import Image
-from envmatrix.model.evidence import HOST, Evidence, Observed, Outcome, ProbeResult
+from envmatrix.model.evidence import HOST, Evidence
 from envmatrix.model.evidence_file import read_evidence
+from envmatrix.model.probe_results import Observed, Outcome, ProbeResult
 from envmatrix.model.verdicts import LOCKED, Judgement, Verdict, excluded_by_rule
 from envmatrix.stages.evidence import EvidenceMaker, host_evidence, machine
 from envmatrix.stages.recipes import Built

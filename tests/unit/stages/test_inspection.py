@@ -11,8 +11,8 @@ from samples import the_cell
 
 from envmatrix.engine.image import Image
 from envmatrix.engine.process import Ran
-from envmatrix.model.evidence import LARGEST
 from envmatrix.model.matrix import Matrix
+from envmatrix.model.part import LARGEST
 from envmatrix.stages.inspection import MOST_PACKAGES, packages_of, sizes_of
 
 STAMP = "RUN touch /dev/shm/envmatrix && "

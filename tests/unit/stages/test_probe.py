@@ -22,7 +22,8 @@ from small_project import (
     run_one,
 )
 
-from envmatrix.model.evidence import Evidence, Outcome, Way
+from envmatrix.model.evidence import Evidence
+from envmatrix.model.probe_results import Outcome, Way
 from envmatrix.stages.options import Options
 from envmatrix.stages.probe import Probed, Probing
 

@@ -11,8 +11,9 @@ from fake_engine import FakeEngine
 from fake_mmdebstrap import PACKAGES, fake_mmdebstrap, held
 from small_project import GOOD, IMPOSSIBLE, OLD, Folder, Told
 
-from envmatrix.model.evidence import Evidence, Observed, Outcome, ProbeResult
+from envmatrix.model.evidence import Evidence
 from envmatrix.model.evidence_file import read_evidence
+from envmatrix.model.probe_results import Observed, Outcome, ProbeResult
 from envmatrix.model.verdicts import LOCKED
 from envmatrix.stages.evidence import host_evidence, machine
 from envmatrix.stages.options import Options, Origin

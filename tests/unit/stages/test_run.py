@@ -27,7 +27,7 @@ from small_project import (
 )
 
 from envmatrix.model.errors import InputError
-from envmatrix.model.evidence import Outcome
+from envmatrix.model.probe_results import Outcome
 from envmatrix.model.verdicts import Verdict
 from envmatrix.stages.options import Options
 from envmatrix.store.files import names

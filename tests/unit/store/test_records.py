@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from envmatrix.model.errors import SurroundingsError
-from envmatrix.model.evidence import Part
+from envmatrix.model.part import Part
 from envmatrix.store.records import Records
 
 
