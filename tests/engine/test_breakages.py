@@ -25,6 +25,7 @@ frameworks:
   torch:
     title: PyTorch
     versions: ["2.13.0"]
+    packages: ["g++", "libpython{python}-dev"]
     variants:
       - name: pytorch-index
         requires: ["torch=={version}+{accelerator}", "numpy"]

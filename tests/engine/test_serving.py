@@ -22,7 +22,8 @@ main()
 def test_an_engine_elsewhere_gets_the_same_image(folder: Folder, engine: Engine) -> None:
     """A container on the engine serves the wheels. The layers are those of a build from here."""
     name = "envmatrix/cell:jinja2-3.1.6-py3.11-debian12-cpu"
-    assert folder.run("run", "-p", "good").returncode == 0
+    # Both are built by the classic builder: BuildKit makes no empty layer for a WORKDIR.
+    assert folder.run("run", "-p", "good", "--fresh").returncode == 0
     here = engine.images.find(name)
     before = engine.containers.all()
     command = [sys.executable, "-c", ELSEWHERE, "run", "-p", "good", "--fresh", "--json"]

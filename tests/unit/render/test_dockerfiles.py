@@ -248,6 +248,20 @@ def test_a_third_framework_costs_only_yaml(root: Path, small_text: str) -> None:
     assert "tensorflow" not in files["Dockerfile"].lower()
 
 
+def test_steps_of_the_system_call_its_own_python(root: Path, small: Matrix) -> None:
+    """The first python3 on PATH is that of the virtual environment, which a base makes last."""
+    called = re.compile(r"(\S*python3)(?= -[BISmq])")
+    cells = [cell for cell in expand(small) if cell.own_python]
+    found = {
+        program
+        for cell in cells
+        for program in called.findall(
+            Renderer(small, root / "templates").base(cell, LOCK)["Dockerfile"]
+        )
+    }
+    assert found == {"/usr/bin/python3"}
+
+
 def test_the_package_names_no_framework(root: Path) -> None:
     """No module of the package holds the name of a framework, save data about known failures."""
     package = root / "src" / "envmatrix"
