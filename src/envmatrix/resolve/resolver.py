@@ -59,6 +59,7 @@ class _Answer:
     `proof` is the judgement of uv's words where it gave no lock. `tried` are the file names of
     all wheels that its search took, and of those that it dropped again. `names` are the
     distributions on which the proof depends. `trouble` is what kept the proof from being believed.
+    `alone` is what the user's indexes answered without that of the variant, which is in trouble.
     """
 
     resolution: Resolution
@@ -67,6 +68,7 @@ class _Answer:
     names: frozenset[str] = frozenset()
     reading: Reading | None = None
     trouble: Trouble | None = None
+    alone: _Answer | None = None
 
     @property
     def is_proof(self) -> bool:
@@ -190,7 +192,7 @@ class Resolver:
         if alone.resolution.lock:
             return alone
         # The cause names the variant's index by its own address: others of the host share it.
-        return _in_trouble(replace(trouble, place=first))
+        return replace(_in_trouble(replace(trouble, place=first)), alone=alone)
 
     def _proven(self, problem: Problem, index: str | None) -> _Answer:
         """Return a lock, or a proof that is confirmed, or why the question has no answer now."""
@@ -375,11 +377,13 @@ def _reach(answer: _Answer, problem: Problem) -> str | None:
     A release that does not exist, exists for no Python and no glibc. A release that has no wheel
     for a Python, has none for any glibc. Both hold only for the requirements themselves: whether
     a dependency is needed at all can depend on the Python. An index that is in trouble is so for
-    the same names again.
+    the same names again. What the user's indexes lack for one Python, they may have for another.
     """
     judgement = answer.resolution.judgement
     if judgement is None:
         return None
+    if answer.alone is not None:
+        return _reach(answer.alone, problem)
     if answer.trouble is not None:
         return _EVERY_PYTHON if answer.names <= problem.roots else None
     named = re.match(r"[A-Za-z0-9._-]+", judgement.cause)

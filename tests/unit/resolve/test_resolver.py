@@ -188,9 +188,11 @@ class Watched(Resolver):
         return super()._ask(problem, index, refresh=refresh)
 
 
-def problem(requires: str, glibc: str = "2.36", index: str | None = None) -> Problem:
-    """Return a problem of Python 3.11."""
-    return Problem((requires,), (), index, "3.11", glibc, "amd64", "2026-11-20")
+def problem(
+    requires: str, glibc: str = "2.36", index: str | None = None, python: str = "3.11"
+) -> Problem:
+    """Return a problem, of Python 3.11 unless another is given."""
+    return Problem((requires,), (), index, python, glibc, "amd64", "2026-11-20")
 
 
 GLIBCS = ("2.31", "2.35", "2.36", "2.39")
@@ -310,6 +312,24 @@ def test_a_lock_is_found_without_the_index_of_a_variant_where_the_settings_suffi
     assert lock is not None
     assert [wheel.version for wheel in lock.wheels] == ["1.0"]
     assert [asked for asked, _ in resolver.asked] == [index, None]
+
+
+def test_what_the_settings_lack_for_one_python_they_may_have_for_another(
+    tmp_path: Path, resolver: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Python without a wheel in find-links keeps no other one from its wheel there."""
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    write_wheel(tmp_path / "links", "1.0", "cp311-cp311-manylinux_2_28_x86_64")
+    index = "http://127.0.0.1:1/cpu"
+    older, newer = (
+        problem("demo==1.0", index=index, python=python, glibc=glibc)
+        for python, glibc in (("3.9", "2.41"), ("3.11", "2.36"))
+    )
+
+    found = resolver.resolve_all([older, newer], 1, lambda *_: None)
+
+    assert found[older.key].lock is None
+    assert found[newer.key].lock is not None
 
 
 def test_an_index_that_refuses_says_nothing_of_others_on_its_host(
