@@ -156,8 +156,8 @@ def test_the_owner_of_a_mounted_folder_can_write_there(image: str, tmp_path: Pat
     """With --user, files of a project belong to the caller."""
     tmp_path.chmod(0o700)
     _own(tmp_path, 1234)
-    said("--user", "1234:1234", "--volume", f"{tmp_path}:/work", "--workdir", "/work", image,
-         "python", "-c", "open('made', 'w').close()")  # fmt: skip
+    mount = ["--volume", f"{tmp_path}:/workspace", "--workdir", "/workspace"]
+    said("--user", "1234:1234", *mount, image, "python", "-c", "open('made', 'w').close()")
     assert (tmp_path / "made").stat().st_uid == 1234
 
 

@@ -352,6 +352,19 @@ def attached(
     return CancellableStream(_frames(socket), response), response
 
 
+def detach(
+    stream: CancellableStream[Any],
+    response: Any,  # noqa: ANN401  (docker-py gives one of several types)
+) -> None:
+    """Close what `attached` gave, wherever it stands. No failure of that is of interest."""
+    with suppress(*FAILURES, AttributeError, ValueError):
+        stream.close()
+    # The stream closes the socket only. Python 3.13 tells on stderr what fails when it frees the
+    # response later (gh-62948), so the response is closed here.
+    with suppress(*FAILURES, AttributeError, ValueError):
+        response.raw.close()
+
+
 def _frames(socket: object) -> Iterator[tuple[bytes | None, bytes | None]]:
     """Yield what a container writes.
 
@@ -433,12 +446,7 @@ class _Output:
         self.done.set()
 
     def close(self) -> None:
-        with suppress(*FAILURES, AttributeError):
-            self._stream.close()
-        # The stream closes the socket only. Python 3.13 tells on stderr what fails when it frees
-        # the response later (gh-62948), so the response is closed here.
-        with suppress(*FAILURES, AttributeError, ValueError):
-            self._response.raw.close()
+        detach(self._stream, self._response)
 
     def text(self, name: str) -> str:
         return b"".join(self._parts[name])[: self._limit].decode("utf-8", "replace")

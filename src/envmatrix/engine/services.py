@@ -12,7 +12,7 @@ from typing import Any
 from docker.types import CancellableStream
 
 from envmatrix.engine.connection import Connection
-from envmatrix.engine.containers import RUN_LABEL, StreamLostError, attached, isolation
+from envmatrix.engine.containers import RUN_LABEL, StreamLostError, attached, detach, isolation
 from envmatrix.engine.failures import FAILURES, translated
 from envmatrix.engine.process import Limits
 from envmatrix.model.errors import EngineError
@@ -65,7 +65,7 @@ def service(
                 stack.callback(_remove, connection, container)
                 socket = connection.client.attach_socket(container, _STREAMS)
                 stream, response = attached(socket)
-                stack.callback(_close, stream, response)
+                stack.callback(detach, stream, response)
                 connection.client.start(container)
                 ready, said = _first_words(stream)
             if ready:
@@ -77,13 +77,6 @@ def service(
         next_step="end what listens there, or use an engine that reaches the loopback network of "
         "this machine",
     )
-
-
-def _close(stream: CancellableStream[Any], response: Any) -> None:  # noqa: ANN401
-    with suppress(*FAILURES, AttributeError, ValueError):
-        stream.close()
-    with suppress(*FAILURES, AttributeError, ValueError):
-        response.raw.close()
 
 
 def _remove(connection: Connection, container: str) -> None:
