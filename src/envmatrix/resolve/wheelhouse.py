@@ -13,8 +13,8 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -53,6 +53,7 @@ class Wheelhouse:
         # Two locks: the wheels of one build can be checked while others are downloaded.
         self._checking = threading.Lock()
         self._sound: set[Path] = set()
+        self._downloaded: set[Path] = set()
 
     @cached_property
     def _interpreters(self) -> Interpreters:
@@ -102,6 +103,7 @@ class Wheelhouse:
                     self._download(wanted, folder, _target(python, glibc, arch), index)
                     for wheel in wanted:
                         self._keep(folder, wheel)
+                        self._downloaded.add(self.path(wheel))
             if lock.interpreter and not self._is_sound(lock.interpreter):
                 self._bring(lock.interpreter.filename, lock.interpreter)
                 size += lock.interpreter.size
@@ -164,6 +166,27 @@ class Wheelhouse:
                 return False
             self._sound.add(path)
             return True
+
+    def doubt(self) -> None:
+        """Forget which files were read and found sound: each is read again before its next use."""
+        with self._checking:
+            self._sound.clear()
+
+    def discard(self, wheels: Iterable[Wheel]) -> None:
+        """Remove those of these wheels that this object downloaded. What was here before stays.
+
+        Raises:
+            SurroundingsError: a file cannot be removed.
+        """
+        for path in map(self.path, wheels):
+            if path not in self._downloaded:
+                continue
+            with self._checking, _using(path):
+                path.unlink(missing_ok=True)
+                with suppress(OSError):  # another file of the same bytes has another name there
+                    path.parent.rmdir()
+                self._sound.discard(path)
+            self._downloaded.discard(path)
 
     def _quarantine(self, wanted: Wheel | Interpreter, found: str) -> None:
         # The folder is named after the bytes that were found, so no other file is overwritten.

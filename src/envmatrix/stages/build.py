@@ -301,9 +301,8 @@ class Builder:
 
     def _damaged(self, recipe: Recipe) -> Judgement | None:
         """Read the wheels of a build that failed again; return the judgement if one is damaged."""
-        # A wheelhouse reads each wheel once, so a new one is needed. It is kept: what was damaged
-        # after its check has to be fetched again for other cells, too.
-        self.wheelhouse = Wheelhouse(self.wheelhouse.root, self.tell, self.engine.cancelled)
+        # What was damaged after its check has to be fetched again for other cells, too.
+        self.wheelhouse.doubt()
         try:
             self.wheelhouse.check(recipe.lock)
         except SurroundingsError as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from rich.filesize import decimal
@@ -21,7 +23,7 @@ PACKAGES_BYTES = 300_000_000
 
 
 def check_disk(builder: Builder, ahead: Sequence[Locked], options: Options) -> None:
-    """Refuse a plan that cannot fit on the disk; `ahead` are the cells to build.
+    """Refuse a plan that cannot fit on the disk; `ahead` are the cells to build, in their order.
 
     Raises:
         DiskError: with how much is needed and how much there is.
@@ -33,26 +35,55 @@ def check_disk(builder: Builder, ahead: Sequence[Locked], options: Options) -> N
         {(cell.base_id, cell.packages) for cell in cells if cell.packages}
     )
     _check_space(
-        [(builder.wheelhouse.root, _missing(builder, ahead)), (builder.engine.root, images)],
+        [
+            (builder.wheelhouse.root, _missing(builder, ahead, options)),
+            (builder.engine.root, images),
+        ],
         "free some disk, or select fewer cells"
-        + ("" if options.prune else ", or give --prune: each image is removed after its probes"),
+        + ("" if options.prune else ", or give --prune: it removes what no cell ahead needs"),
     )
 
 
-def _missing(builder: Builder, ahead: Sequence[Locked]) -> int:
-    """Return the bytes of the wheels that have to be downloaded."""
-    missing = {w.sha256: w.size for one in ahead for w in builder.wheelhouse.missing(one.lock)}
-    return sum(missing.values())
+def _missing(builder: Builder, ahead: Sequence[Locked], options: Options) -> int:
+    """Return the bytes of downloaded wheels that are there at the same time."""
+    needed = _Needed()
+    for place, one in enumerate(ahead):
+        for wheel in builder.wheelhouse.missing(one.lock):
+            needed.add(wheel.sha256, wheel.size, place)
+    return needed.peak(options.ahead(builder.engine.capacity))
 
 
 def _installed(builder: Builder, ahead: Sequence[Locked], options: Options) -> int:
     """Return the bytes of the wheels that are installed at the same time."""
-    if options.prune:
-        sizes = sorted((one.lock.size for one in ahead), reverse=True)
-        return sum(sizes[: options.lanes(builder.engine.capacity)[ENGINE]])
     sharing = builder.building.sharing
-    layers = {step for one in ahead for step in sharing.beginnings(one.cell, one.lock)}
-    return sum(wheel.size for _, steps in layers for last in steps[-1:] for wheel in last)
+    needed = _Needed()
+    for place, one in enumerate(ahead):
+        for layer in sharing.beginnings(one.cell, one.lock):
+            needed.add(layer, sum(wheel.size for last in layer[1][-1:] for wheel in last), place)
+    lanes = options.lanes(builder.engine.capacity)[ENGINE]
+    return needed.peak(lanes if options.prune else None)
+
+
+class _Needed:
+    """Things with a size that cells need, each from the first cell to the last that needs it."""
+
+    def __init__(self) -> None:
+        self._spans: dict[Hashable, tuple[int, int, int]] = {}
+
+    def add(self, thing: Hashable, size: int, place: int) -> None:
+        """Say that the cell at a place needs a thing. Places come in their order."""
+        first, _, _ = self._spans.get(thing, (place, place, size))
+        self._spans[thing] = first, place, size
+
+    def peak(self, width: int | None) -> int:
+        """Return the most bytes that any `width` cells in a row need. None: all cells."""
+        if width is None:
+            return sum(size for _, _, size in self._spans.values())
+        changes: Counter[int] = Counter()
+        for first, last, size in self._spans.values():
+            changes[first - width + 1] += size
+            changes[last + 1] -= size
+        return max(accumulate(changes[place] for place in sorted(changes)), default=0)
 
 
 def _check_space(needs: Iterable[tuple[Path | None, float]], remedy: str) -> None:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from envmatrix.engine.process import UNKNOWN, Capacity
 
 MEMORY_FOR_A_CELL = 6 * 2**30
+DOWNLOADED_AHEAD = 2
 ENGINE = "engine"
 DOWNLOAD = "download"
 
@@ -39,6 +40,14 @@ class Options:
         `engine` is what the machine of the engine has: the work of its lane is done there.
         """
         return {DOWNLOAD: 1, ENGINE: self.jobs or default_jobs(engine)}
+
+    def ahead(self, engine: Capacity) -> int | None:
+        """Return for how many cells there may be wheels at the same time. None: for all.
+
+        A run that prunes is a stream: it downloads wheels for the cells at work and a few more, and
+        removes what no cell ahead needs.
+        """
+        return self.lanes(engine)[ENGINE] + DOWNLOADED_AHEAD if self.prune else None
 
 
 def default_jobs(machine: Capacity = UNKNOWN) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from envmatrix.model.evidence import Evidence
 from envmatrix.model.evidence_file import UnreadableEvidenceError, read_evidence
 from envmatrix.model.verdicts import Verdict
 from envmatrix.report.document import Report, document
+from envmatrix.report.entries import Entry
 from envmatrix.report.table import page
 from envmatrix.stages.evidence import EvidenceMaker, machine
 from envmatrix.store.book import Book
@@ -37,6 +38,15 @@ class Reporting:
     def evidence(self, cell: Cell) -> Evidence:
         """Return the evidence of a cell if it is current, or else what is known without it."""
         return self.knowledge.current(cell) or self.maker.of(cell, self.knowledge.judgement(cell))
+
+    def entries(self, cells: Iterable[Cell]) -> list[Entry]:
+        """Return what is known of each cell. The evidence of thousands is not made for that."""
+        return [
+            Entry(
+                cell.id, cell.axes, self.knowledge.judgement(cell), self.knowledge.current(cell)
+            )
+            for cell in cells
+        ]
 
     def write(
         self, cells: Sequence[Evidence], where: Path, on_hosts: Sequence[Evidence] = ()

@@ -14,13 +14,13 @@ from envmatrix.probes.judging import judge_cell
 from envmatrix.stages.build import Builder, Building
 from envmatrix.stages.disk import check_disk
 from envmatrix.stages.evidence import EvidenceMaker
-from envmatrix.stages.graph import run_graph
+from envmatrix.stages.graph import Item, run_graph
 from envmatrix.stages.lock import Found, Locked, Locking
 from envmatrix.stages.options import Options
 from envmatrix.stages.probe import Probed, Probing
 from envmatrix.stages.progress import Progress
 from envmatrix.stages.recipes import Built
-from envmatrix.stages.work import Kind, Result, Worker, items_of
+from envmatrix.stages.work import UNTOLD, Kind, Result, Worker, in_order, items_of
 from envmatrix.store.book import Book
 from envmatrix.store.knowledge import Knowledge
 from envmatrix.store.packages import between
@@ -103,23 +103,37 @@ class Runner:
     def _work(
         self, cells: Sequence[Locked], options: Options, progress: Progress
     ) -> tuple[dict[str, Evidence], Run]:
+        evidence: dict[str, Evidence] = {}
         with self.building.open(options, progress) as builder:
+            cells = in_order(cells, options)
             unbuilt = [one for one in cells if not builder.is_built(one.cell, one.lock)]
             check_disk(builder, unbuilt, options)
-            items = items_of(cells, unbuilt, self.building.sharing, options)
-            ahead = Counter(item.kind for item in items)
+            capacity = builder.engine.capacity
+            items = items_of(
+                cells, unbuilt, self.building.sharing, options, options.ahead(capacity)
+            )
+            told = Counter(item.kind for item in items if item.kind not in UNTOLD)
             for stage in Kind:
-                if ahead[stage] and stage is not Kind.DROP:
-                    progress.expect(stage, ahead[stage])
+                if told[stage]:
+                    progress.expect(stage, told[stage])
             by_id = {one.cell.id: one for one in cells}
             worker = Worker(by_id, builder, self.probing, options, progress)
-            results = run_graph(
-                items,
-                options.lanes(builder.engine.capacity),
-                worker.do,
-                builder.engine.cancelled.set,
-            )
-            evidence = {one.cell.id: self._evidence(one.cell, results, builder) for one in cells}
+
+            def do(item: Item, results: Mapping[str, Result]) -> Result:
+                result = worker.do(item, results)
+                if item.kind == Kind.PROBE:
+                    # A run of hours that is stopped keeps what it has found.
+                    cell = by_id[item.cell_id].cell
+                    found = self._evidence(cell, {**results, item.key: result}, builder)
+                    evidence[cell.id] = found
+                    self.book.keep(found)
+                return result
+
+            lanes = options.lanes(capacity)
+            results = run_graph(items, lanes, do, builder.engine.cancelled.set)
+            for one in cells:
+                if one.cell.id not in evidence:
+                    evidence[one.cell.id] = self._evidence(one.cell, results, builder)
         for cell_id, found in evidence.items():
             before = self._published_packages(cell_id)
             if before and found.packages and (drift := between(before, found.packages)):

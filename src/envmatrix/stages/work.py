@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -32,6 +32,11 @@ class Kind(StrEnum):
     BUILD = "build"
     PROBE = "probe"
     DROP = "drop"
+    DISCARD = "discard"
+
+
+UNTOLD = (Kind.DROP, Kind.DISCARD)
+"""The kinds that only tidy up. Nobody is told of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +73,45 @@ Done = TypeVar("Done", bound=_Said)
 # --- which items there are -------------------------------------------------------------------
 
 
+def in_order(cells: Iterable[Locked], options: Options) -> list[Locked]:
+    """Return cells in the order in which a run begins them.
+
+    The cell with the most bytes comes first: the others would wait for it if it started last. In a
+    run that prunes, cells with the same wheels and layers follow each other, so that these can be
+    removed early.
+    """
+    if not options.prune:
+        return sorted(cells, key=lambda one: -one.lock.size)
+
+    def place(one: Locked) -> tuple[str, ...]:
+        cell = one.cell
+        return cell.arch, cell.family, cell.accelerator, cell.version, cell.base_id, cell.id
+
+    return sorted(cells, key=place)
+
+
 def items_of(
-    cells: Sequence[Locked], unbuilt: Sequence[Locked], sharing: Sharing, options: Options
+    cells: Sequence[Locked],
+    unbuilt: Sequence[Locked],
+    sharing: Sharing,
+    options: Options,
+    ahead: int | None = None,
 ) -> list[Item]:
     """Return the items of a run over `cells`. The cells in `unbuilt` have no image yet.
 
-    The cell with the most bytes comes first: the others would wait for it if it started last.
+    With `ahead`, there are wheels for that many cells at the same time: the wheels of a cell are
+    downloaded once the cell so many places before it is built, and each wheel is discarded once no
+    cell needs it.
     """
     shared = frozenset() if options.fresh else _shared(unbuilt, sharing)
+    ordered = in_order(cells, options)
     items: dict[str, Item] = {}
-    for one in sorted(cells, key=lambda one: -one.lock.size):
-        for item in _items(one, shared, sharing, probing=options.probing):
+    for place, one in enumerate(ordered):
+        begun = ordered[place - ahead].cell.id if ahead and place >= ahead else None
+        for item in _items(one, shared, sharing, probing=options.probing, after=begun):
             items.setdefault(item.key, item)
-    return [*_drops(items.values()), *items.values()]
+    discards = _discards(ordered) if ahead else ()
+    return [*_drops(items.values()), *discards, *items.values()]
 
 
 def _shared(unbuilt: Sequence[Locked], sharing: Sharing) -> frozenset[Beginning]:
@@ -92,11 +123,18 @@ def _shared(unbuilt: Sequence[Locked], sharing: Sharing) -> frozenset[Beginning]
 
 
 def _items(
-    one: Locked, shared: frozenset[Beginning], sharing: Sharing, *, probing: bool
+    one: Locked,
+    shared: frozenset[Beginning],
+    sharing: Sharing,
+    *,
+    probing: bool,
+    after: str | None,
 ) -> Iterator[Item]:
+    """Yield the items of a cell. Its wheels are fetched once the cell `after` is built."""
     cell = one.cell
     base = Item(Kind.BASE, cell.base_id, cell.id, ENGINE)
-    fetch = Item(Kind.FETCH, cell.id, cell.id, DOWNLOAD)
+    waits = (f"{Kind.BUILD}:{after}",) if after else ()
+    fetch = Item(Kind.FETCH, cell.id, cell.id, DOWNLOAD, waits)
     yield base
     yield fetch
     below: tuple[str, ...] = (base.key, fetch.key)
@@ -126,6 +164,26 @@ def _drops(items: Collection[Item]) -> Iterator[Item]:
             ]
             inputs = (*layer.inputs, layer.key, *(item.key for item in (*above, *probes)))
             yield replace(layer, kind=Kind.DROP, inputs=inputs)
+
+
+def _discards(ordered: Sequence[Locked]) -> Iterator[Item]:
+    """Yield the items that discard wheels, one for each cell that is the last to need some."""
+    needing = _cells_needing(ordered)
+    for one in ordered:
+        last = [wheel for wheel in one.lock.wheels if needing[wheel.sha256][-1] == one.cell.id]
+        cells = dict.fromkeys(cell_id for wheel in last for cell_id in needing[wheel.sha256])
+        if cells:
+            builds = tuple(f"{Kind.BUILD}:{cell_id}" for cell_id in cells)
+            yield Item(Kind.DISCARD, one.cell.id, one.cell.id, DOWNLOAD, builds)
+
+
+def _cells_needing(ordered: Sequence[Locked]) -> Mapping[str, Sequence[str]]:
+    """Return the ids of the cells that need a wheel, in their order, by the hash of the wheel."""
+    found: dict[str, list[str]] = {}
+    for one in ordered:
+        for wheel in one.lock.wheels:
+            found.setdefault(wheel.sha256, []).append(one.cell.id)
+    return found
 
 
 # --- doing one -------------------------------------------------------------------------------
@@ -162,6 +220,9 @@ class Worker:
             case Kind.DROP:
                 self._drop(item, one, inputs)
                 return None
+            case Kind.DISCARD:
+                self._discard(item, one)
+                return None
 
     def _fetch(self, one: Locked) -> Fetched:
         fetched = Fetched(self.builder.fetch(one.cell, one.lock))
@@ -189,6 +250,13 @@ class Worker:
         base = inputs[0]
         if isinstance(base, Built):
             self.builder.drop_layer(one.cell, one.lock, base, item.steps)
+
+    def _discard(self, item: Item, one: Locked) -> None:
+        """Remove the wheels that only cells needed whose builds are the inputs of this item."""
+        done = {key.removeprefix(f"{Kind.BUILD}:") for key in item.inputs}
+        needing = _cells_needing(list(self.cells.values()))
+        wheels = [wheel for wheel in one.lock.wheels if done.issuperset(needing[wheel.sha256])]
+        self.builder.wheelhouse.discard(wheels)
 
     def _build(self, item: Item, one: Locked, inputs: Sequence[Result]) -> Built | Judgement:
         base, fetched, *_ = inputs
