@@ -19,7 +19,7 @@ nox.options.reuse_venv = "yes"
 nox.options.default_venv_backend = "virtualenv"
 
 ROOT = Path(__file__).parent
-PUBLISHED = ("--profile", "published", "--out", "reports", "--readme", "README.md")
+PUBLISHED = ("--profile", "published", "--out", "reports", "--readme", "README.md", "--site")
 EXIT_INPUT = 2
 EXIT_SURROUNDINGS = 3
 
@@ -98,6 +98,26 @@ def engines(session: nox.Session) -> None:
     """Run the tests of tests/engines on each Docker engine, or on those that are named."""
     install(session, "test")
     session.run("python", "tests/engines/matrix.py", *session.posargs, interrupt_timeout=None)
+
+
+def install_browser(session: nox.Session) -> None:
+    """Install what the tests of the page need: Debian's Chromium, and the driver for it."""
+    session.run("scripts/setup-browser", external=True)
+    install(session, "test", "browser")
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Run the tests of the page in a real browser."""
+    install_browser(session)
+    session.run("pytest", "tests/browser", *session.posargs, interrupt_timeout=None)
+
+
+@nox.session
+def screenshots(session: nox.Session) -> None:
+    """Draw the page of the committed evidence for README and docs."""
+    install_browser(session)
+    session.run("python", "tests/browser/screenshots.py", *session.posargs)
 
 
 @nox.session(python=supported_pythons())

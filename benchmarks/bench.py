@@ -340,7 +340,12 @@ def one_cell_added(folder: Path, engine: Engine) -> Iterator[Row]:
     """Run the profile with one more cell. Its own cost is the time of its build and probes."""
     added = "tensorflow-2.19.1-py3.11-debian12-cpu"
     measure(folder, "lock", added)
-    where = {"framework": "tensorflow", "version": "2.19.1", "accelerator": "cpu"}
+    where = {
+        "framework": "tensorflow",
+        "version": "2.19.1",
+        "accelerator": "cpu",
+        "arch": "amd64",
+    }
     with changed_matrix(folder) as matrix:
         matrix["profiles"]["cpu"].append({**where, "os": "debian12", "python": "own"})
     workspace = at(folder)

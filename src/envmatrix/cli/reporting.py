@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from envmatrix.cli.arguments import AsJson, Profile, Select
-from envmatrix.cli.printing import print_json, print_table, say
+from envmatrix.cli.printing import print_json, print_table, say, warn
 from envmatrix.cli.workspace import workspace_of
 from envmatrix.model import evidence, matrix_file
 from envmatrix.model.errors import InputError
@@ -30,6 +30,9 @@ def report(
     readme: Annotated[
         Path | None, typer.Option(help="Also put the table between the markers of this file.")
     ] = None,
+    site: Annotated[
+        bool, typer.Option("--site", help="Also write the page of all cells, in its folder site.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write report.json, table.md and one JSON a cell from the evidence there is."""
@@ -48,6 +51,10 @@ def report(
     workspace.reporting.write(cells, where, on_hosts)
     for path, text in pages.items():
         write_text(path, text)
+    if site:
+        entries = workspace.reporting.entries(workspace.cells)
+        first = workspace.site.write(workspace.cells, entries, on_hosts, where)
+        warn(f"the page: {workspace.layout.short(first)}")
     if as_json:
         print_json(report_of(cells, on_hosts).to_json())
     else:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from envmatrix.stages.lock import Locking
     from envmatrix.stages.report import Reporting
     from envmatrix.stages.run import Runner
+    from envmatrix.stages.site import SiteWriter
     from envmatrix.stages.verify import Verifier
 
 
@@ -229,6 +230,14 @@ class Workspace:
             self._inputs_of,
         )
         return Reporting(maker, self.knowledge, self.packages, self.book)
+
+    @cached_property
+    def site(self) -> SiteWriter:
+        """The stage that writes the site."""
+        from envmatrix.stages.site import SiteWriter
+
+        proves = {one.name: one.proves for one in self.probes.all}
+        return SiteWriter(self.matrix, self.layout, proves)
 
     @cached_property
     def runner(self) -> Runner:

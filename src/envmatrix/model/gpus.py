@@ -12,7 +12,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 Capability = tuple[int, int]
 """A compute capability: 8.9 is (8, 9)."""
@@ -103,6 +104,20 @@ def capabilities(architectures: Iterable[str]) -> list[str]:
     """Return the compute capabilities, of those there are, that architectures serve: 7.5, 8.0."""
     listed = list(architectures)
     return [f"{major}.{minor}" for major, minor in GENERATIONS if serves(listed, (major, minor))]
+
+
+def served_by(architectures: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the capabilities that architectures serve by machine code, and those by PTX only."""
+    read = [one for one in map(read_architecture, architectures) if one]
+    compiled = [replace(one, ptx=False) for one in read if one.machine_code]
+
+    def served(by: Iterable[Architecture]) -> list[str]:
+        code = list(by)
+        devices = (one for one in GENERATIONS if any(part.serves(one) for part in code))
+        return [f"{major}.{minor}" for major, minor in devices]
+
+    by_code = served(compiled)
+    return by_code, [one for one in served(read) if one not in by_code]
 
 
 def generations(architectures: Iterable[str]) -> list[str]:
@@ -249,6 +264,25 @@ def similar_gpus(name: str) -> list[str]:
         return list(_SHARED[key])
     close = difflib.get_close_matches(key, GPUS, n=_SUGGESTIONS, cutoff=0.7)
     return [GPUS[one].name for one in close]
+
+
+def catalogue_for_programs() -> dict[str, Any]:
+    """Return what another language needs to find a GPU by name as `find_gpu` does.
+
+    `noise` holds the patterns that are taken out of a name, in the syntax that Python and
+    JavaScript share.
+    """
+    return {
+        "gpus": {key: [gpu.name, gpu.capability] for key, gpu in GPUS.items()},
+        "gpu_names": [gpu.name for gpu in GPUS.values()],
+        "shared": {key: list(names) for key, names in _SHARED.items()},
+        "noise": {
+            "maker": _MAKER.pattern,
+            "slice": _SLICE.pattern,
+            "kind": _KIND.pattern,
+            "noise": _NOISE.pattern,
+        },
+    }
 
 
 _NAME_LIMIT = 100

@@ -26,9 +26,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 # Earlier releases used letters, too. One digit at least: people call a copy `.Dockerfile.original`.
 _LEFTOVER = re.compile(
-    r"\.(?:.+\.json|.+\.txt|table\.md|requirements\.lock|Dockerfile|etc\.tar|\.gitignore)"
+    r"\.(?:.+\.json|.+\.txt|table\.md|requirements\.lock|.+\.html|.+\.xml|Dockerfile|etc\.tar|\.gitignore)"
     r"\.(?=[a-z_]*\d)[a-z0-9_]{8}"
 )
+
+# No text of JSON holds a break of a line, so a break is always one between values.
+_PLAIN_LIST = re.compile(r"\[\n([^\[\]{}]*)\n *\]")
 
 
 @contextmanager
@@ -139,8 +142,17 @@ def remove(path: Path) -> None:
 
 
 def to_text(data: object) -> str:
-    """Return `data` as the JSON text that records and evidence are kept in."""
-    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    """Return `data` as the JSON text that records and evidence are kept in.
+
+    Each value of an object has a line of its own, for people and for git. A list of numbers or of
+    texts is one line: the losses of a model would be hundreds.
+    """
+    text = json.dumps(data, indent=1, ensure_ascii=False)
+    return _PLAIN_LIST.sub(_on_one_line, text) + "\n"
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return "[" + " ".join(part.strip() for part in found[1].split("\n")) + "]"
 
 
 def names(folder: Path) -> frozenset[str]:

@@ -453,3 +453,28 @@ def test_what_pip_says_of_an_address_is_not_told(
         fetch(place.wheelhouse(), place.publish("good"))
     assert "TOKEN" not in str(caught.value)
     assert "HTTP error 403" in str(caught.value)
+
+
+def test_only_what_was_downloaded_is_discarded(place: Place) -> None:
+    """A stream removes the wheels that it brought itself. What was here before stays."""
+    first, second = place.publish("first"), place.publish("second")
+    fetch(place.wheelhouse(), first)
+    later = place.wheelhouse()
+    fetch(later, first, second)
+    later.discard([first, second])
+    assert later.path(first).exists()
+    assert not later.path(second).parent.exists()
+    assert [second] == later.missing(lock_of(first, second))
+    assert second.size == fetch(later, first, second)
+
+
+def test_what_is_doubted_is_read_again(place: Place) -> None:
+    """A wheel that was damaged after it was checked is found out once it is doubted."""
+    wheel = place.publish("one")
+    wheelhouse = place.wheelhouse()
+    fetch(wheelhouse, wheel)
+    damage(wheelhouse.path(wheel), flip)
+    wheelhouse.check(lock_of(wheel))
+    wheelhouse.doubt()
+    with pytest.raises(SurroundingsError, match="damaged"):
+        wheelhouse.check(lock_of(wheel))

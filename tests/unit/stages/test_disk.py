@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -75,8 +76,8 @@ def test_a_plan_that_does_not_fit_is_refused(
     assert error.what == "this needs about 4.9 GB of disk and 2.0 GB are free"
     assert str(project.root) == error.where
     assert error.next_step == (
-        "free some disk, or select fewer cells, or give --prune: each image is removed after its "
-        "probes"
+        "free some disk, or select fewer cells, or give --prune: it removes what no cell ahead "
+        "needs"
     )
 
 
@@ -109,12 +110,46 @@ def test_pruned_images_lie_side_by_side_only_while_they_are_at_work(
 ) -> None:
     """With prune only the largest cells count, as many as are at work at once.
 
-    Two cells of 1 GB and 2 GB need 3 GB for wheels, 7 GB for the larger one, and 0.4 GB for the
-    base. The remedy does not name what the user has chosen already.
+    Two cells of 1 GB and 2 GB need 3 GB for wheels, since those of the next cells are downloaded
+    ahead, 7 GB for the larger one, and 0.4 GB for the base. The remedy does not name what the user
+    has chosen already.
     """
     error = refusal(builder, ahead(project, good=1, old=2), prune=True)
     assert "about 10.4 GB" in error.what
     assert error.next_step == "free some disk, or select fewer cells"
+
+
+def with_wheels(project: Folder, *names: str) -> list[Locked]:
+    """Return as many cells of one base as names are given, each with a wheel of 1 GB."""
+    (cell,) = project.cells(GOOD)
+    return [
+        Locked(replace(cell, id=f"cell-{at}"), Lock("problem", "target", "2026", (wheel(name, 1),)))
+        for at, name in enumerate(names)
+    ]
+
+
+def test_a_run_that_prunes_has_wheels_for_a_few_cells_at_a_time(
+    builder: Builder, project: Folder
+) -> None:
+    """With one cell at work, wheels are there for it and for two cells ahead of it.
+
+    Six cells of 1 GB each need 3 GB for wheels, 3.5 GB for one of them, and 0.4 GB for the base.
+    Without prune they need 6 GB, 21 GB and 0.4 GB.
+    """
+    cells = with_wheels(project, *"abcdef")
+    assert "about 6.9 GB" in refusal(builder, cells, prune=True).what
+    assert "about 27.4 GB" in refusal(builder, cells).what
+
+
+def test_a_wheel_is_there_from_the_first_cell_that_needs_it_to_the_last(
+    builder: Builder, project: Folder
+) -> None:
+    """A wheel that the first and the last cell need is there all the time, and counts once.
+
+    Beside it there are two more wheels at the same time. The layer of it is there for as long.
+    """
+    error = refusal(builder, with_wheels(project, *"abcdea"), prune=True)
+    assert "about 10.4 GB" in error.what  # 3 of wheels, 7 of layers, 0.4 of the base
 
 
 def test_wheels_that_are_here_need_no_disk(

@@ -19,7 +19,7 @@ from envmatrix.render.sharing import HEAVY, Sharing
 from envmatrix.stages.graph import Item
 from envmatrix.stages.lock import Locked
 from envmatrix.stages.options import DOWNLOAD, ENGINE, Options
-from envmatrix.stages.work import Kind, items_of
+from envmatrix.stages.work import Kind, in_order, items_of
 
 
 def wheel(name: str, megabytes: int) -> Wheel:
@@ -52,10 +52,15 @@ ONE = Options(jobs=1)
 
 
 def items(
-    cells: Sequence[Locked], options: Options = ONE, *, unbuilt: Sequence[Locked] | None = None
+    cells: Sequence[Locked],
+    options: Options = ONE,
+    *,
+    unbuilt: Sequence[Locked] | None = None,
+    ahead: int | None = None,
 ) -> dict[str, Item]:
     """Return the items of a run by key, in their order."""
-    found = items_of(cells, cells if unbuilt is None else unbuilt, sharing(cells), options)
+    unbuilt = cells if unbuilt is None else unbuilt
+    found = items_of(cells, unbuilt, sharing(cells), options, ahead)
     by_key = {item.key: item for item in found}
     assert len(found) == len(by_key)
     return by_key
@@ -173,10 +178,51 @@ def test_the_cell_with_the_most_bytes_comes_first() -> None:
     assert builds == ["build:a", "build:c"]
 
 
-@pytest.mark.parametrize("options", [ONE, Options(fresh=True), Options(probing=False)])
-def test_the_items_of_every_run_are_plain_data_without_a_circle(options: Options) -> None:
+STREAM = Options(jobs=1, prune=True)
+FOUR = (cell("a", BIG), cell("b", SMALL), cell("c", HUGE), cell("d", BIG))
+
+
+def test_a_stream_downloads_wheels_for_a_few_cells_ahead() -> None:
+    """The wheels of a cell wait for the build of the cell that many places before it."""
+    found = items(FOUR, STREAM, ahead=2)
+    assert found["fetch:a"].inputs == found["fetch:b"].inputs == ()
+    assert found["fetch:c"].inputs == ("build:a",)
+    assert found["fetch:d"].inputs == ("build:b",)
+
+
+def test_a_stream_discards_a_wheel_after_the_last_build_that_needs_it() -> None:
+    """A wheel that two cells need is discarded after both are built; others after their one."""
+    found = items(FOUR, STREAM, ahead=2)
+    assert found["discard:b"].inputs == ("build:b",)
+    assert found["discard:c"].inputs == ("build:c",)
+    assert set(found["discard:d"].inputs) == {"build:a", "build:d"}
+    assert "discard:a" not in found
+
+
+def test_a_run_that_keeps_everything_discards_nothing() -> None:
+    """Without a limit every download can start at once, and no wheel is discarded."""
+    found = items(FOUR)
+    assert not any(item.inputs for item in found.values() if item.kind == Kind.FETCH)
+    assert not [item for item in found.values() if item.kind == Kind.DISCARD]
+
+
+def test_a_stream_runs_cells_with_the_same_wheels_one_after_the_other() -> None:
+    """Cells of one framework, accelerator and version follow each other, whatever their size."""
+    one, two, three = (
+        replace(cell(name, wheel), cell=replace(some_cell(), id=name, accelerator=line))
+        for name, wheel, line in (("x", HUGE, "cu2"), ("y", BIG, "cu1"), ("z", SMALL, "cu2"))
+    )
+    assert ["y", "x", "z"] == [found.cell.id for found in in_order([one, two, three], STREAM)]
+    assert ["x", "y", "z"] == [found.cell.id for found in in_order([three, two, one], ONE)]
+
+
+@pytest.mark.parametrize("ahead", [None, 1, 2])
+@pytest.mark.parametrize("options", [ONE, STREAM, Options(fresh=True), Options(probing=False)])
+def test_the_items_of_every_run_are_plain_data_without_a_circle(
+    options: Options, ahead: int | None
+) -> None:
     """All items survive pickle and JSON, every input is an item, and no item waits for itself."""
-    found = items(THREE, options)
+    found = items(THREE, options, ahead=ahead)
     assert list(found.values()) == pickle.loads(pickle.dumps(list(found.values())))  # noqa: S301
     json.dumps([asdict(item) for item in found.values()])
     order = TopologicalSorter({item.key: item.inputs for item in found.values()})

@@ -181,6 +181,32 @@ def test_prune_tries_again_what_stayed_unknown(project: Folder, fake: FakeEngine
     assert Verdict.WORKS is run_one(project, GOOD, PRUNE).verdict
 
 
+class StopsAtSecondProbe(Told):
+    """A progress at which the user presses Ctrl-C when the second cell is about to be probed."""
+
+    probed = 0
+
+    def started(self, stage: str, subject: str) -> None:
+        """Take note of a piece of work that begins."""
+        super().started(stage, subject)
+        if stage == "probe":
+            self.probed += 1
+            if self.probed > 1:
+                raise KeyboardInterrupt
+
+
+def test_a_run_that_is_stopped_keeps_what_it_has_found(project: Folder, fake: FakeEngine) -> None:
+    """The evidence of a cell lasts from the end of its probes, and the next run goes on from it."""
+    cells = project.cells(GOOD, OLD)
+    with pytest.raises(KeyboardInterrupt):
+        project.workspace().runner.run(cells, PRUNE, StopsAtSecondProbe())
+    (kept,) = names(project.root / ".envmatrix/cells")
+    again = run(project, GOOD, OLD, options=PRUNE)
+    assert {GOOD, OLD} == {cell.id for cell in again.cells if cell.verdict is Verdict.WORKS}
+    assert again.built == 1
+    assert kept in (GOOD, OLD)
+
+
 def test_a_build_alone_leaves_the_cell_unknown(project: Folder, fake: FakeEngine) -> None:
     """A cell that is built and not probed is unknown, and has its image."""
     found = run_one(project, GOOD, Options(jobs=1, probing=False))
