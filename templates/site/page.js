@@ -79,27 +79,26 @@
   }
 
   function question(state) {
-    const asked = { ...state, problems: [] };
-    asked.gpu = null;
+    const asks = { ...state, gpu: null, branch: null, problems: [] };
     if (state.gpu) {
       const found = findGpu(state.gpu);
-      if (found && found.capability) asked.gpu = found;
-      else if (found) asked.problems.push(`“${state.gpu}” is the name of several GPUs: ${found.several.join(", ")}. Choose one.`);
-      else asked.problems.push(`The page does not know a GPU “${state.gpu}”. Choose one from the list, or give its compute capability, such as 8.9.`);
+      if (found && found.capability) asks.gpu = found;
+      else if (found) asks.problems.push(`“${state.gpu}” is the name of several GPUs: ${found.several.join(", ")}. Choose one.`);
+      else asks.problems.push(`The page does not know a GPU “${state.gpu}”. Choose one from the list, or give its compute capability, such as 8.9.`);
     }
-    asked.branch = state.driver ? branch(state.driver) : null;
-    if (state.driver && !asked.branch) asked.problems.push(`“${state.driver}” is no NVIDIA driver version. nvidia-smi shows it, such as 570.86.10.`);
-    return asked;
+    if (state.driver) asks.branch = branch(state.driver);
+    if (state.driver && !asks.branch) asks.problems.push(`“${state.driver}” is no NVIDIA driver version. nvidia-smi shows it, such as 570.86.10.`);
+    return asks;
   }
 
   const WORDS = { version: "the version", python: "the Python", os: "the OS", arch: "the architecture", gpu: "the GPU", branch: "the driver" };
-  function without(asked) {
-    const named = ["version", "python", "os", "arch", "gpu", "branch"].filter((name) => asked[name]);
+  function without(asks) {
+    const named = ["version", "python", "os", "arch", "gpu", "branch"].filter((name) => asks[name]);
     for (let size = 1; size <= named.length; size += 1) {
       const found = [];
       const choose = (start, dropped) => {
         if (dropped.length === size) {
-          const cell = best({ ...asked, ...Object.fromEntries(dropped.map((name) => [name, null])) });
+          const cell = best({ ...asks, ...Object.fromEntries(dropped.map((name) => [name, null])) });
           if (cell) found.push([dropped, cell]);
           return;
         }
@@ -147,64 +146,62 @@
   const because = (cell) => [cell.kind, cell.cause].filter(Boolean).join(": ");
   const sized = (bytes) => `${(bytes / 1e9).toFixed(1)} GB`;
 
-  function limits(asked, cell) {
+  function limits(asks, cell) {
     const found = [];
     if (cell.verdict === "partial") found.push(cell.cause);
     if (cell.run.emulated) found.push("It ran on a processor of another architecture, by emulation. No time of it means anything.");
-    if (asked.gpu) {
-      const how = served(cell, asked.gpu.capability);
+    if (asks.gpu) {
+      const { name, capability } = asks.gpu, how = served(cell, capability);
       found.push(how === "code"
-        ? `The build holds machine code for the ${asked.gpu.name} (compute capability ${asked.gpu.capability}). That is read from the build; it was not run on that GPU.`
-        : `The build serves the ${asked.gpu.name} (compute capability ${asked.gpu.capability}) by PTX only, which the driver compiles. So the driver must be as new as CUDA ${data.cuda[cell.accelerator]} itself.`);
+        ? `The build holds machine code for the ${name} (compute capability ${capability}). That is read from the build; it was not run on that GPU.`
+        : `The build serves the ${name} (compute capability ${capability}) by PTX only, which the driver compiles. So the driver must be as new as CUDA ${data.cuda[cell.accelerator]} itself.`);
     }
     if (isCuda(cell)) found.push(`${cell.accelerator} needs NVIDIA driver ${data.drivers[cell.accelerator]} or newer, by NVIDIA's minor version compatibility.`);
     return found;
   }
 
   function renderAnswer(state) {
-    const asked = question(state), place = $("answer"), cell = asked.problems.length ? null : best(asked);
+    const asks = question(state), place = $("answer"), cell = asks.problems.length ? null : best(asks);
     place.replaceChildren();
-    if (asked.problems.length) {
-      asked.problems.forEach((text) => place.append(make("p", { class: "sentence" }, text)));
+    if (asks.problems.length) {
+      asks.problems.forEach((text) => place.append(make("p", { class: "sentence" }, text)));
       return;
     }
     if (cell) {
-      const version = cell.version === state.version ? cell.version : `${cell.version}`;
       const verb = cell.verdict === "works" ? "works" : "works in part";
       const with_ = isCuda(cell) ? `with CUDA ${data.cuda[cell.accelerator]}` : "on the CPU";
       const sentence = make("p", { class: "sentence" }, chip(cell),
-        ` ${titled(cell.framework)} ${version} ${verb} on Python ${cell.python}, ${cell.os}${cell.arch === data.plain_arch ? "" : " " + cell.arch}, ${with_}.`);
+        ` ${titled(cell.framework)} ${cell.version} ${verb} on Python ${cell.python}, ${cell.os}${cell.arch === data.plain_arch ? "" : " " + cell.arch}, ${with_}.`);
       place.append(sentence);
       const seen = `${cell.run.probes} probes passed in the built image on ${cell.run.day}. The image has ${sized(cell.run.size)}${cell.run.rebuilt ? " and was rebuilt from nothing, the same in every layer" : ""}. `;
       place.append(make("p", {}, seen, make("a", { href: `cells/${encodeURIComponent(cell.id)}.html` }, "Everything that was observed"), "."));
-      const list = limits(asked, cell);
+      const list = limits(asks, cell);
       if (list.length) place.append(make("ul", { class: "limits" }, ...list.map((text) => make("li", {}, text))));
       if (cell.run.pull) place.append(command("Start the published image", cell.run.pull));
       else if (cell.run.run) place.append(command("Build this image from its lock, and start it", `envmatrix build ${cell.id}\n${cell.run.run}`));
       if (cell.run.install) place.append(command("Or without Docker, into a virtual environment", cell.run.install));
-      const newer = cells.filter((one) => one.run && asked_(state, one) && one.at[1] > cell.at[1] && !state.version)
+      const newer = cells.filter((one) => one.run && fits(asks, one) && one.at[1] > cell.at[1] && !state.version)
         .sort((one, other) => other.at[1] - one.at[1])[0];
       if (newer) place.append(make("p", { class: "small" }, "Newer, and run: ", link(newer), ` is ${said(newer)}`, newer.cause ? `: ${newer.cause}.` : "."));
       return;
     }
     place.append(make("p", { class: "sentence" }, make("span", { class: "chip unknown" }, "? no proof"), " No image with these values was built and passed its probes."));
-    const matching = cells.filter((one) => asked_(state, one));
+    const matching = cells.filter((one) => asked(state, one));
     const counts = VERDICTS.map((verdict) => [verdict, matching.filter((one) => one.verdict === verdict)]).filter(([, found]) => found.length);
     if (counts.length) {
-      place.append(make("p", {}, `${matching.length} cells have these values${asked.gpu || asked.branch ? " before GPU and driver are looked at" : ""}:`));
+      place.append(make("p", {}, `${matching.length} cells have these values${asks.gpu || asks.branch ? " before GPU and driver are looked at" : ""}:`));
       place.append(make("ul", {}, ...counts.map(([verdict, found]) => {
         const reasons = [...new Set(found.map(because).filter(Boolean))];
         return make("li", {}, make("span", { class: "mark " + verdict }, `${MARKS[verdict]} ${found.length} ${verdict}`), reasons.length ? `: ${reasons[0]}${reasons.length > 1 ? `, and ${reasons.length - 1} other reasons` : ""}` : "");
       })));
     } else place.append(make("p", {}, "The matrix declares no such combination."));
-    const ways = without(asked).slice(0, 4);
+    const ways = without(asks).slice(0, 4);
     if (ways.length) {
       place.append(make("p", {}, "The nearest that is proven:"));
       place.append(make("ul", {}, ...ways.map(([dropped, found]) =>
         make("li", {}, `Change ${dropped.map((name) => WORDS[name]).join(" and ")}: `, chip(found), " ", link(found)))));
     }
   }
-  function asked_(state, cell) { return asked(state, cell); }
 
   // --- the grid -----------------------------------------------------------------------------
 
@@ -440,7 +437,9 @@
     $(name).addEventListener("change", () => change({ [name]: $(name).value }, false));
   });
   document.querySelectorAll("[data-view]").forEach((button) => button.addEventListener("click", () => change({ view: button.dataset.view === "grid" ? "" : button.dataset.view }, true)));
-  $("reset").addEventListener("click", () => change(Object.fromEntries(HELD.map((name) => [name, ""])).framework === undefined ? {} : { ...Object.fromEntries(HELD.map((name) => [name, ""])), framework: data.axes.framework[0] }, true));
+  $("reset").addEventListener("click", () => {
+    change({ ...Object.fromEntries(HELD.map((name) => [name, ""])), framework: data.axes.framework[0] }, true);
+  });
   $("question").addEventListener("submit", (event) => event.preventDefault());
   addEventListener("hashchange", () => { read(); render(); if (current.cell) { const name = $("cell-name"); if (name) { name.scrollIntoView(); name.focus({ preventScroll: true }); } } });
   options($("gpus"), data.gpu_names.map((name) => [name, ""]), null, "");
@@ -448,5 +447,12 @@
   render();
   document.documentElement.dataset.ready = "yes";
   // What the tests of the page compare with the rules in Python.
-  window.envmatrix = { answer: (given) => { const asked = question({ framework: data.axes.framework[0], ...given }); const cell = asked.problems.length ? null : best(asked); return cell ? cell.id : null; }, findGpu };
+  window.envmatrix = { 
+    findGpu,
+    answer: (given) => {
+      const asks = question({ framework: data.axes.framework[0], ...given });
+      const cell = asks.problems.length ? null : best(asks);
+      return cell ? cell.id : null;
+    },
+  };
 })();

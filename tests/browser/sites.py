@@ -57,7 +57,7 @@ def all_run(found: Sequence[Entry]) -> list[Entry]:
 
 HOSTILE = (
     '</script><script>document.title="owned"</script><img src=x onerror="document.title=\'owned\'">'
-    "<svg onload=\"document.title='owned'\">{{7*7}}${7*7}‮evil"
+    "<svg onload=\"document.title='owned'\">{{7*7}}${7*7}\u202eevil"
 )
 
 

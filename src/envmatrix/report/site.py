@@ -130,7 +130,7 @@ def pages(site: Site, templates: Path) -> dict[str, str]:
 
 def headline(site: Site) -> str:
     """Say in a few sentences how much is known, and how old it is."""
-    counts = {verdict: 0 for verdict in Verdict}
+    counts = dict.fromkeys(Verdict, 0)
     for entry in site.entries:
         counts[entry.verdict] += 1
     run = len(site.executed)
@@ -175,9 +175,7 @@ def index_data(site: Site) -> dict[str, Any]:
     for entry in site.entries:
         judgement = entry.judgement
         # Thousands of reasons differ in the id alone. The script puts it in again.
-        cause, remedy = (
-            text.replace(entry.id, ID) for text in (judgement.cause, judgement.remedy)
-        )
+        cause, remedy = (text.replace(entry.id, ID) for text in (judgement.cause, judgement.remedy))
         reason = (judgement.kind, cause, remedy)
         place = reasons.setdefault(reason, len(reasons))
         at = [places[axis][getattr(entry.axes, axis)] for axis in axes]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from envmatrix.model.cells import Cell, declared
 from envmatrix.model.evidence import Evidence
+from envmatrix.model.evidence_file import UnreadableEvidenceError
 from envmatrix.model.probe_results import Way
 from envmatrix.model.verdicts import LOCKED, Judgement, Verdict, excluded_by_rule
 from envmatrix.probes.judging import judge_cell
@@ -105,7 +107,7 @@ class Runner:
     ) -> tuple[dict[str, Evidence], Run]:
         evidence: dict[str, Evidence] = {}
         with self.building.open(options, progress) as builder:
-            cells = in_order(cells, options)
+            cells = in_order(cells, options, self._seconds(cells))
             unbuilt = [one for one in cells if not builder.is_built(one.cell, one.lock)]
             check_disk(builder, unbuilt, options)
             capacity = builder.engine.capacity
@@ -145,6 +147,16 @@ class Runner:
             probed=sum(result.ran for result in done if isinstance(result, Probed)),
             failed=sum(isinstance(result, Judgement) for result in done),
         )
+
+    def _seconds(self, cells: Iterable[Locked]) -> dict[str, float]:
+        """Return how long the probes of cells took before, where that is known, by cell id."""
+        found = {}
+        for one in cells:
+            with suppress(UnreadableEvidenceError):
+                before = self.book.evidence(one.cell.id)
+                if before and before.seconds.probe:
+                    found[one.cell.id] = before.seconds.probe
+        return found
 
     def _published_packages(self, cell_id: str) -> Sequence[str]:
         """Return the packages of published evidence; none where none were published."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from envmatrix.engine.process import Cancelled
@@ -73,15 +74,25 @@ Done = TypeVar("Done", bound=_Said)
 # --- which items there are -------------------------------------------------------------------
 
 
-def in_order(cells: Iterable[Locked], options: Options) -> list[Locked]:
+BYTES_A_SECOND = 25_000_000
+"""A build takes about a second for so many bytes of wheels (measured: TensorFlow, 2 cores)."""
+
+
+def in_order(
+    cells: Iterable[Locked], options: Options, seconds: Mapping[str, float] = MappingProxyType({})
+) -> list[Locked]:
     """Return cells in the order in which a run begins them.
 
-    The cell with the most bytes comes first: the others would wait for it if it started last. In a
-    run that prunes, cells with the same wheels and layers follow each other, so that these can be
-    removed early.
+    The cell that takes longest comes first: the others would wait for it if it started last.
+    Its build takes as long as its bytes say; `seconds` says how long the probes of cells took
+    before, by id. In a run that prunes, cells with the same wheels and layers follow each other, so
+    that these can be removed early.
     """
     if not options.prune:
-        return sorted(cells, key=lambda one: -one.lock.size)
+        return sorted(
+            cells,
+            key=lambda one: -(one.lock.size / BYTES_A_SECOND + seconds.get(one.cell.id, 0.0)),
+        )
 
     def place(one: Locked) -> tuple[str, ...]:
         cell = one.cell
@@ -97,20 +108,19 @@ def items_of(
     options: Options,
     ahead: int | None = None,
 ) -> list[Item]:
-    """Return the items of a run over `cells`. The cells in `unbuilt` have no image yet.
+    """Return the items of a run over `cells`, which are in the order in which they are begun.
 
-    With `ahead`, there are wheels for that many cells at the same time: the wheels of a cell are
-    downloaded once the cell so many places before it is built, and each wheel is discarded once no
-    cell needs it.
+    The cells in `unbuilt` have no image yet. With `ahead`, there are wheels for that many cells at
+    the same time: the wheels of a cell are downloaded once the cell so many places before it is
+    built, and each wheel is discarded once no cell needs it.
     """
     shared = frozenset() if options.fresh else _shared(unbuilt, sharing)
-    ordered = in_order(cells, options)
     items: dict[str, Item] = {}
-    for place, one in enumerate(ordered):
-        begun = ordered[place - ahead].cell.id if ahead and place >= ahead else None
+    for place, one in enumerate(cells):
+        begun = cells[place - ahead].cell.id if ahead and place >= ahead else None
         for item in _items(one, shared, sharing, probing=options.probing, after=begun):
             items.setdefault(item.key, item)
-    discards = _discards(ordered) if ahead else ()
+    discards = _discards(cells) if ahead else ()
     return [*_drops(items.values()), *discards, *items.values()]
 
 
@@ -219,10 +229,9 @@ class Worker:
                 return self._probe(item, one, inputs)
             case Kind.DROP:
                 self._drop(item, one, inputs)
-                return None
             case Kind.DISCARD:
                 self._discard(item, one)
-                return None
+        return None
 
     def _fetch(self, one: Locked) -> Fetched:
         fetched = Fetched(self.builder.fetch(one.cell, one.lock))

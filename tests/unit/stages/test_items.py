@@ -60,7 +60,7 @@ def items(
 ) -> dict[str, Item]:
     """Return the items of a run by key, in their order."""
     unbuilt = cells if unbuilt is None else unbuilt
-    found = items_of(cells, unbuilt, sharing(cells), options, ahead)
+    found = items_of(in_order(cells, options), unbuilt, sharing(cells), options, ahead)
     by_key = {item.key: item for item in found}
     assert len(found) == len(by_key)
     return by_key
@@ -171,6 +171,12 @@ def test_a_build_without_probes_has_no_items_for_them() -> None:
     assert {"build:a", "build:b"} <= waits_for(found, drop)
 
 
+def test_a_cell_whose_probes_took_long_before_comes_first() -> None:
+    """Known seconds of probes count beside bytes, which stand for seconds of the build."""
+    seconds = {"c": 1000.0, "b": 10.0}
+    assert [one.cell.id for one in in_order(THREE, ONE, seconds)] == ["c", "b", "a"]
+
+
 def test_the_cell_with_the_most_bytes_comes_first() -> None:
     """Cells are begun in the order of the bytes of their wheels, the heaviest first."""
     found = items([THREE[2], THREE[0]])
@@ -212,8 +218,8 @@ def test_a_stream_runs_cells_with_the_same_wheels_one_after_the_other() -> None:
         replace(cell(name, wheel), cell=replace(some_cell(), id=name, accelerator=line))
         for name, wheel, line in (("x", HUGE, "cu2"), ("y", BIG, "cu1"), ("z", SMALL, "cu2"))
     )
-    assert ["y", "x", "z"] == [found.cell.id for found in in_order([one, two, three], STREAM)]
-    assert ["x", "y", "z"] == [found.cell.id for found in in_order([three, two, one], ONE)]
+    assert [found.cell.id for found in in_order([one, two, three], STREAM)] == ["y", "x", "z"]
+    assert [found.cell.id for found in in_order([three, two, one], ONE)] == ["x", "y", "z"]
 
 
 @pytest.mark.parametrize("ahead", [None, 1, 2])
