@@ -252,7 +252,7 @@
       "aria-label": `${what}: ${word}. ${found.length} cells: ${counted(found)}`,
       onclick: () => { change({ [key]: state[key] === value ? "" : value, cell: "" }, true); },
     }, make("span", { class: "mark" }, `${MARKS[verdict]} ${word}`),
-    make("small", {}, found.length === 1 ? found[0].os : `${found.filter((cell) => cell.verdict === verdict).length} of ${found.length}`));
+    make("small", {}, found.length === 1 ? found[0].os : `${found.filter((cell) => cell.verdict === verdict).length} of ${found.length} cells`));
     return make("td", {}, button);
   }
   function renderGrid(state) {

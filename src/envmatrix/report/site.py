@@ -140,11 +140,13 @@ def headline(site: Site) -> str:
         first, last = min(days), max(days)
         when = f" on {first}" if first == last else f" from {first} to {last}"
     others = len(site.entries) - run
+    ran = ", ".join(
+        f"{counts[verdict]} {verdict}"
+        for verdict in (Verdict.WORKS, Verdict.PARTIAL, Verdict.BROKEN)
+    )
     return (
-        f"{run:,} cells were run{when}: {counts[Verdict.WORKS]} work, {counts[Verdict.PARTIAL]} "
-        f"work in part, {counts[Verdict.BROKEN]} are broken. Of {others:,} more, "
-        f"{counts[Verdict.IMPOSSIBLE]:,} are proven impossible and {counts[Verdict.UNKNOWN]:,} "
-        "are unknown."
+        f"{run:,} cells were run{when}: {ran}. Of {others:,} more, {counts[Verdict.IMPOSSIBLE]:,} "
+        f"are proven impossible and {counts[Verdict.UNKNOWN]:,} are unknown."
     )
 
 

@@ -141,6 +141,7 @@ def evil_site() -> Site:
     """Return a site with hostile text wherever text from outside can stand."""
     probe = ProbeResult(
         probe="torch-import",
+        required=True,
         outcome=Outcome.FAILED,
         cause=EVIL,
         log_tail=EVIL,
@@ -183,9 +184,9 @@ def test_no_page_asks_for_anything_outside() -> None:
 def test_the_headline_counts_what_was_run_apart_from_the_rest() -> None:
     """The first sentence is about evidence, and the others about what was not run."""
     impossible = unrun("2.5.1", judgement=Judgement(Verdict.IMPOSSIBLE, "lock"))
-    said = headline(site([was_run(), was_run(Verdict.BROKEN), unrun("2.4.1"), impossible]))
+    said = headline(site([was_run(), was_run(Verdict.BROKEN, id="torch-other"), unrun("2.4.1"), impossible]))
     assert said == (
-        "2 cells were run on 2026-11-22: 1 work, 0 work in part, 1 are broken. Of 2 more, 1 are "
+        "2 cells were run on 2026-11-22: 1 works, 0 partial, 1 broken. Of 2 more, 1 are "
         "proven impossible and 1 are unknown."
     )
 
@@ -205,7 +206,7 @@ def test_one_cause_names_its_cells() -> None:
 
 def test_a_page_compares_what_was_declared_with_what_was_observed() -> None:
     """A value that is not the one declared is marked by a word."""
-    probe = ProbeResult(probe="torch-import", outcome=Outcome.PASSED)
+    probe = ProbeResult(probe="torch-import", required=True, outcome=Outcome.PASSED)
     entry = was_run(
         probes=(probe,),
         observed=Observed(version="2.9.0"),

@@ -473,6 +473,7 @@ def test_what_is_doubted_is_read_again(place: Place) -> None:
     wheel = place.publish("one")
     wheelhouse = place.wheelhouse()
     fetch(wheelhouse, wheel)
+    wheelhouse.check(lock_of(wheel))
     damage(wheelhouse.path(wheel), flip)
     wheelhouse.check(lock_of(wheel))
     wheelhouse.doubt()
