@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from envmatrix.model.cells import Cell, system_id
@@ -16,11 +17,14 @@ from envmatrix.model.evidence_file import UnreadableEvidenceError, read_evidence
 from envmatrix.model.verdicts import Verdict
 from envmatrix.report.document import Report, document
 from envmatrix.report.entries import Entry
+from envmatrix.report.history import History, read_history, to_lines
+from envmatrix.report.machines import FOLDERS, for_machines, is_ours
 from envmatrix.report.table import page
 from envmatrix.stages.evidence import EvidenceMaker, machine
 from envmatrix.store.book import Book
 from envmatrix.store.files import remove, sweep, to_text, using, write_text
 from envmatrix.store.knowledge import Knowledge
+from envmatrix.store.layout import HISTORY, REPORT
 from envmatrix.store.packages import SystemPackages
 
 _PACKAGE = re.compile(r"\S+ \S+ \S+ [0-9a-f]{64}")
@@ -53,16 +57,19 @@ class Reporting:
     ) -> None:
         """Write report.json, table.md, and a file for each cell, each host and each system.
 
+        A report that is kept also gets the changes of its cells at the end of history.jsonl.
+
         Files of what is not in this report are removed: they would stand beside a table that does
         not know them. Only files that hold what such a file holds are ours to remove.
 
         Raises:
-            InputError: evidence that is nowhere else would be lost. Nothing was written.
+            InputError: evidence that is nowhere else would be lost, or the history of the folder is
+                damaged. Nothing was written.
             SurroundingsError: a file cannot be written or removed.
         """
         outdated = self._outdated(cells, where, on_hosts)
         # What lies in the state can be made again at once.
-        durable = where.resolve() != self.maker.layout.report.resolve()
+        durable = self._is_kept(where)
         texts = {
             where / folder / f"{found.id}.json": to_text(found.to_json())
             for folder, evidence in (("cells", cells), ("host", on_hosts))
@@ -72,14 +79,55 @@ class Reporting:
             if held := self.packages.held(found.layers):
                 system = system_id(found.axes.os, found.axes.arch)
                 texts[where / "packages" / f"{system}.txt"] = "".join(f"{line}\n" for line in held)
-        texts[where / "report.json"] = to_text(report_of(cells, on_hosts).to_json())
+        texts[where / REPORT] = to_text(report_of(cells, on_hosts).to_json())
         texts[where / "table.md"] = page(cells, on_hosts)
+        if durable:
+            path = where / HISTORY
+            before = text_of(path) if path.exists() else ""
+            known = read_history(before, self.maker.layout.short(path))
+            if events := known.next(cells, _now()):
+                gap = "" if before.endswith("\n") or not before else "\n"
+                texts[path] = before + gap + to_lines(events)
         if where.is_dir():
             sweep([where, *(where / name for name in ("cells", "host", "packages"))])
         for path, text in texts.items():
             write_text(path, text, durable=durable)
         for path in outdated:
             remove(path)
+
+    def history(self, where: Path) -> History:
+        """Return the history of a report that is kept; of any other that of the published one.
+
+        Raises:
+            InputError: a line of it is damaged.
+            SurroundingsError: it cannot be read.
+        """
+        layout = self.maker.layout
+        path = (where if self._is_kept(where) else layout.reports) / HISTORY
+        return history_of(path, layout.short(path))
+
+    def write_for_machines(self, entries: Sequence[Entry], where: Path, base_url: str = "") -> None:
+        """Write the JSON API, the feed, the badges and llms.txt into the folder of a report.
+
+        `base_url` is the address at which that folder is served, and ends with a slash.
+
+        Raises:
+            InputError: the history is damaged, or the API has no room for a framework.
+            SurroundingsError: a file cannot be written or removed.
+        """
+        texts = for_machines(entries, self.history(where), _now(), "cells", base_url)
+        roots = [where / name for name in FOLDERS]
+        folders = [*roots, *(one for root in roots for one in _entries(root) if one.is_dir())]
+        outdated = [path for path in _made_for_machines(folders) if str(path.relative_to(where)) not in texts]
+        sweep(folders)
+        for name, text in texts.items():
+            write_text(where / name, text, durable=False)  # They can be made again at once.
+        for path in outdated:
+            remove(path)
+
+    def _is_kept(self, where: Path) -> bool:
+        """Return whether a folder is not that of the last run, which each run replaces."""
+        return where.resolve() != self.maker.layout.report.resolve()
 
     def _outdated(
         self, cells: Sequence[Evidence], where: Path, on_hosts: Sequence[Evidence]
@@ -107,7 +155,7 @@ class Reporting:
             if path.stem not in systems:
                 outdated.append(path)
                 lost += [] if self.packages.has(held) else [path]
-        if lost and where.resolve() != self.maker.layout.report.resolve():
+        if lost and self._is_kept(where):
             raise self._would_be_lost(lost, where)
         return outdated
 
@@ -128,11 +176,15 @@ def _was_run(verdict: Verdict | None) -> bool:
 
 def _files(folder: Path, ending: str) -> list[Path]:
     """Return the plain files of a folder with this ending; a symbolic link is not followed."""
+    return [one for one in _entries(folder) if one.suffix == ending and one.is_file()]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what lies in a folder, by name, without symbolic links."""
     if folder.is_symlink() or not folder.is_dir():
         return []
     with using(folder, "read"):
-        found = sorted(folder.iterdir())
-    return [one for one in found if one.suffix == ending and one.is_file() and not one.is_symlink()]
+        return [one for one in sorted(folder.iterdir()) if not one.is_symlink()]
 
 
 def _evidence_in(folder: Path) -> Iterator[tuple[Evidence, Path]]:
@@ -151,6 +203,48 @@ def _packages_in(folder: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
             held = tuple(path.read_text(encoding="utf-8").splitlines())
             if held and all(_PACKAGE.fullmatch(line) for line in held):
                 yield path, held
+
+
+def _made_for_machines(folders: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files of these folders that tell of a release or a Python. Others are not ours."""
+    for path in (found for folder in folders for found in _files(folder, ".json")):
+        ours = False
+        with suppress(OSError, UnicodeDecodeError):
+            ours = is_ours(path.read_text(encoding="utf-8"))
+        if ours:
+            yield path
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a file of a report.
+
+    Raises:
+        InputError: it is no text.
+        SurroundingsError: it cannot be read.
+    """
+    try:
+        with using(path, "read"):
+            return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "this file is no text in UTF-8",
+            where=str(path),
+            next_step="give a file that `envmatrix report` wrote",
+        ) from error
+
+
+def history_of(path: Path, where: str) -> History:
+    """Return the history in a file; an empty one where there is no file.
+
+    Raises:
+        InputError: a line of it is no event.
+        SurroundingsError: it cannot be read.
+    """
+    return read_history(text_of(path) if path.exists() else "", where)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def report_of(cells: Sequence[Evidence], on_hosts: Sequence[Evidence] = ()) -> Report:
