@@ -118,7 +118,11 @@ class Reporting:
         texts = for_machines(entries, self.history(where), _now(), "cells", base_url)
         roots = [where / name for name in FOLDERS]
         folders = [*roots, *(one for root in roots for one in _entries(root) if one.is_dir())]
-        outdated = [path for path in _made_for_machines(folders) if str(path.relative_to(where)) not in texts]
+        outdated = [
+            path
+            for path in _made_for_machines(folders)
+            if path.relative_to(where).as_posix() not in texts
+        ]
         sweep(folders)
         for name, text in texts.items():
             write_text(where / name, text, durable=False)  # They can be made again at once.
