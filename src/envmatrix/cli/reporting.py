@@ -74,9 +74,7 @@ def report(
         pages[readme.resolve()] = table  # A symbolic link stays one.
     workspace.reporting.write(cells, where, on_hosts)
     if api:
-        workspace.reporting.write_for_machines(
-            workspace.reporting.entries(chosen), where, address
-        )
+        workspace.reporting.write_for_machines(workspace.reporting.entries(chosen), where, address)
     for path, text in pages.items():
         write_text(path, text)
     if as_json:
@@ -152,13 +150,15 @@ def schema(
 
 
 def _schema(name: str) -> dict[str, Any]:
-    from envmatrix.model import evidence, matrix_file
+    from envmatrix.model import matrix_file
+    from envmatrix.model.evidence import Evidence
+    from envmatrix.model.part import Part
     from envmatrix.report.api import DOCUMENTS
     from envmatrix.report.document import Report
     from envmatrix.report.history import Event
 
     if name == "matrix":
         return matrix_file.json_schema()
-    forms = {"report": Report, "evidence": evidence.Evidence, "history": Event}
+    forms: dict[str, type[Part]] = {"report": Report, "evidence": Evidence, "history": Event}
     forms |= {f"api-{document}": form for document, form in DOCUMENTS.items()}
     return forms[name].json_schema()

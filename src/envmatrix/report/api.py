@@ -148,9 +148,7 @@ DOCUMENTS: Final[Mapping[str, type[Part]]] = {
 """The forms of the documents, by name."""
 
 
-def api(
-    entries: Sequence[Entry], history: History, now: datetime, evidence: str
-) -> dict[str, str]:
+def api(entries: Sequence[Entry], history: History, now: datetime, evidence: str) -> dict[str, str]:
     """Return the documents by path from the root of the site.
 
     `evidence` is the folder of the evidence files, as a path from that root, such as `cells`.

@@ -26,13 +26,13 @@ class Group(StrEnum):
     """What became of a cell. The order is that in which people want to read it."""
 
     NEWLY_BROKEN = "newly-broken"
-    STILL_BROKEN = "still-broken"
     NO_LONGER_WORKS = "no-longer-works"
     NO_LONGER_RUN = "no-longer-run"
     NEWLY_WORKS = "newly-works"
     CHANGED = "otherwise-changed"
     NEW = "new"
     GONE = "gone"
+    STILL_BROKEN = "still-broken"
     UNCHANGED = "unchanged"
 
     @property

@@ -60,6 +60,6 @@ def age_of(text: str) -> timedelta:
         raise InputError(
             f"{text!r} is no age",
             where="--max-age",
-            next_step="give hours, days or weeks: `--max-age 36h`, `--max-age 90d`, `--max-age 12w`",
+            next_step="give hours, days or weeks, such as `--max-age 36h`, `90d` or `12w`",
         )
     return int(found[1]) * _UNITS[found[2]]

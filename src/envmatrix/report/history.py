@@ -7,6 +7,7 @@ their times, so a merge in git that puts lines in another order, or one twice, c
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Final, Literal
@@ -27,6 +28,7 @@ LONGEST_LINE: Final = 1_000
 AGO: Final = {"day": 1, "week": 7, "month": 30}
 """Words for a time of the past, with their days."""
 
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FIELDS: Final = {"at", "id", "verdict", "class"}
 
 
@@ -181,9 +183,7 @@ def moment_of(named: str, now: datetime) -> datetime | None:
     if named in AGO:
         return now - timedelta(days=AGO[named])
     try:
-        day = date.fromisoformat(named) if len(named) == len("2026-11-20") else None
+        day = date.fromisoformat(named) if _DAY.fullmatch(named) else None
     except ValueError:
         return None
     return datetime.combine(day, time(23, 59, 59), UTC) if day else None
-
-

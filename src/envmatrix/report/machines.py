@@ -68,16 +68,20 @@ def llms(
     lines = [
         "# envmatrix",
         "",
-        "> Which combinations of framework, Python, accelerator and operating system really work. "
-        "Each was built as an image, and probes ran in it.",
+        (
+            "> Which combinations of framework, Python, accelerator and operating system really "
+            "work. Each was built as an image, and probes ran in it."
+        ),
         "",
         f"Made at {now:%Y-%m-%dT%H:%M:%SZ}. {summary([entry.verdict for entry in entries])}.",
         "",
         "A cell is one combination, and its id is its name everywhere. Its verdict is one of:",
         "",
         "- `works`: every required probe ran and passed in the built image.",
-        "- `partial`: what could be run passed, and something required could not be run. "
-        "It is not `works`; `cause` says what is missing.",
+        (
+            "- `partial`: what could be run passed, and something required could not be run. "
+            "It is not `works`; `cause` says what is missing."
+        ),
         "- `broken`: it was run and failed. `cause` and `remedy` say why, and what to do.",
         "- `impossible`: proven without running, such as no wheel for that Python.",
         "- `unknown`: there is no evidence. It says nothing for or against the cell.",
@@ -85,8 +89,10 @@ def llms(
         "## Data",
         "",
         f"- [Index]({base_url}{ROOT}/index.json): every framework, release and Python, with links",
-        f"- [Forms]({base_url}{ROOT}/schema/index.json): the JSON Schema of the index; "
-        "`release.json` and `python.json` lie beside it",
+        (
+            f"- [Forms]({base_url}{ROOT}/schema/index.json): the JSON Schema of the index; "
+            "`release.json` and `python.json` lie beside it"
+        ),
         f"- [Evidence]({base_url}{evidence}/): one JSON file for each cell",
         f"- [Changes]({base_url}{NAME}): an Atom feed",
         "",

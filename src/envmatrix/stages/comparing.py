@@ -75,9 +75,7 @@ class Past:
                 where=self.layout.short(path),
                 next_step="ask for a later day, or give a commit of git: `envmatrix diff HEAD~1`",
             )
-        return Snapshot(
-            f"{named}: {moment:%Y-%m-%d %H:%M} UTC, by the history", history.at(moment)
-        )
+        return Snapshot(f"{named}: {moment:%Y-%m-%d %H:%M} UTC, by the history", history.at(moment))
 
     def _of_commit(self, named: str) -> Snapshot:
         if not _REVISION.fullmatch(named):

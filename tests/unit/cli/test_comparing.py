@@ -100,7 +100,16 @@ def test_a_commit(reports: Folder, command: Commands) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["HEAD:matrix.yaml", "--output=x", "a..b", ":/text", "HEAD^{/x}", "a b", "nowhere/report.json:", ""],
+    [
+        "HEAD:matrix.yaml",
+        "--output=x",
+        "a..b",
+        ":/text",
+        "HEAD^{/x}",
+        "a b",
+        "nowhere/report.json:",
+        "",
+    ],
 )
 def test_what_is_no_plain_name_never_reaches_git(
     reports: Folder, command: Commands, name: str, monkeypatch: pytest.MonkeyPatch

@@ -54,9 +54,7 @@ def test_the_group_of_a_change(old: State | None, new: State | None, group: str)
 
 
 @given(MAPPINGS, MAPPINGS)
-def test_every_cell_is_in_exactly_one_group(
-    old: dict[str, State], new: dict[str, State]
-) -> None:
+def test_every_cell_is_in_exactly_one_group(old: dict[str, State], new: dict[str, State]) -> None:
     """The groups hold each cell of both reports once, and the counts add up."""
     changes = compare(old, new)
     in_groups = [one.id for group in Group for one in changes.of(group)]
@@ -111,17 +109,13 @@ NEW = Snapshot(
 def test_the_answer_is_the_first_line() -> None:
     """The counts come first, then what is compared, then groups with their cells."""
     assert to_lines(compare(OLD.states, NEW.states), OLD, NEW) == [
-        "6 cells: 1 newly broken, 1 still broken, 1 no longer run, 1 new, 1 gone, 1 unchanged",
+        "6 cells: 1 newly broken, 1 no longer run, 1 new, 1 gone, 1 still broken, 1 unchanged",
         "from old",
         "to new",
         "",
         "newly broken: 1",
         "  x: why",
         "    a: works -> broken (x)",
-        "",
-        "still broken: 1",
-        "  cause not known",
-        "    b: broken",
         "",
         "no longer run: 1",
         "  c: works -> unknown (engine)",
@@ -131,6 +125,10 @@ def test_the_answer_is_the_first_line() -> None:
         "",
         "gone: 1",
         "  e: was partial",
+        "",
+        "still broken: 1",
+        "  cause not known",
+        "    b: broken",
     ]
     assert to_lines(compare({}, {}), OLD, NEW)[0] == "0 cells: none"
 

@@ -16,7 +16,7 @@ MADE = the_evidence(Verdict.UNKNOWN, id="made", generated_at=datetime(2026, 1, 1
 
 
 def test_only_executed_cells_have_an_age() -> None:
-    """The days are those of cells that were run. A verdict that was only derived counts for none."""
+    """The days are those of cells that were run. What was only derived has none."""
     assert freshness([OLD, MADE, the_evidence()]).said == "Evidence from 2026-08-01 to 2026-11-22"
     assert freshness([OLD]).said == "Evidence from 2026-08-01"
     assert freshness([MADE]).said == ""
@@ -43,9 +43,11 @@ def test_an_age_is_read(text: str, age: timedelta) -> None:
     assert age_of(text) == age
 
 
-@pytest.mark.parametrize("text", ["", "90", "d", "0d", "-1d", "1.5d", "90 d", "1y", "٣d", "100000d"])
+@pytest.mark.parametrize(
+    "text", ["", "90", "d", "0d", "-1d", "1.5d", "90 d", "1y", "٣d", "9999999d"]
+)
 def test_what_is_no_age_is_refused(text: str) -> None:
     """Anything else is an error of the input that shows how to write one."""
     with pytest.raises(InputError, match="is no age") as caught:
         age_of(text)
-    assert "--max-age 90d" in caught.value.next_step
+    assert "--max-age 36h" in caught.value.next_step

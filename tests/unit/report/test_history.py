@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.verdicts import Verdict
 from envmatrix.report.history import GONE, Event, History, moment_of, read_history, to_lines
-from envmatrix.report.states import State
+from envmatrix.report.states import State, read_report
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 LINE = '{"at":"2026-11-23T00:00:00Z","id":"a","verdict":"broken","class":"no-wheel"}'
@@ -88,7 +89,12 @@ def test_a_damaged_line_is_told_with_its_place(line: str, told: str) -> None:
 def test_the_state_at_a_time() -> None:
     """At a time each cell has the state of its last event, and a cell that left is not there."""
     history = History(
-        [event(20, "works"), event(21, "works", "b"), event(22, "broken", kind="x"), event(23, GONE)]
+        [
+            event(20, "works"),
+            event(21, "works", "b"),
+            event(22, "broken", kind="x"),
+            event(23, GONE),
+        ]
     )
     assert history.begins == day(20)
     assert history.at(day(19)) == {}
@@ -100,7 +106,12 @@ def test_the_state_at_a_time() -> None:
 
 def test_works_since_is_the_begin_of_the_unbroken_run() -> None:
     """A cell works since its last break. What is unknown or gone is a break, a class is none."""
-    run = [event(10, "works"), event(11, "broken"), event(12, "works"), event(13, "works", kind="x")]
+    run = [
+        event(10, "works"),
+        event(11, "broken"),
+        event(12, "works"),
+        event(13, "works", kind="x"),
+    ]
     assert History(run).works_since("a") == day(12)
     assert History(run[:1]).works_since("a") == day(10)
     assert History(run[:2]).works_since("a") is None
@@ -200,3 +211,14 @@ def test_an_event_is_as_its_schema_says() -> None:
     assert names == list(json.loads(to_lines([event(1, "works")]))) == [
         "at", "id", "verdict", "class",
     ]  # fmt: skip
+
+
+def test_the_committed_history_ends_at_the_committed_report(root: Path) -> None:
+    """reports/history.jsonl can be read, and its last states are those of reports/report.json."""
+    reports = root / "reports"
+    text = (reports / "history.jsonl").read_text(encoding="utf-8")
+    history = read_history(text, "reports/history.jsonl")
+    report = read_report((reports / "report.json").read_text(encoding="utf-8"), "report.json")
+    told = {cell: (state.verdict, state.kind) for cell, state in report.states.items()}
+    last = history.at(history.events[-1].at)
+    assert told == {cell: (state.verdict, state.kind) for cell, state in last.items()}

@@ -257,9 +257,7 @@ def test_ids_are_stable_and_each_is_its_own() -> None:
     """An id is a tag: of the host, and does not change when the feed grows."""
     ids = texts(feed(), "a:entry/a:id")
     assert len({*ids}) == len(ids)
-    assert ids[-1] == (
-        f"tag:example.org,2026-11-20:{ALL[0].id}:2026-11-20T10:00:00Z:broken:"
-    )
+    assert ids[-1] == (f"tag:example.org,2026-11-20:{ALL[0].id}:2026-11-20T10:00:00Z:broken:")
     assert texts(feed(history=History(HISTORY.events[:-1])), "a:entry/a:id") == ids[1:]
     assert texts(feed(), "a:id") == ["tag:example.org,2026:changes"]
 
