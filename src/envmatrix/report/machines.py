@@ -105,5 +105,7 @@ def llms(
             pythons = ", ".join(works.pythons(Verdict.WORKS))
             lines.append(f"- [{framework} {works.version}]({link}): on Python {pythons}")
         else:
-            lines.append(f"- {framework}: none is known to work")
+            partial = newest(listed, Verdict.PARTIAL)
+            more = f"; {partial.version} is partial" if partial else ""
+            lines.append(f"- {framework}: none is known to work{more}")
     return "\n".join(lines) + "\n"

@@ -55,7 +55,8 @@ class Reporting:
     ) -> None:
         """Write report.json, table.md, and a file for each cell, each host and each system.
 
-        A report that is kept also gets the changes of its cells at the end of history.jsonl.
+        The published report also gets the changes of its cells at the end of history.jsonl, and so
+        does any other folder that has such a file.
 
         Files of what is not in this report are removed: they would stand beside a table that does
         not know them. Only files that hold what such a file holds are ours to remove.
@@ -79,8 +80,7 @@ class Reporting:
                 texts[where / "packages" / f"{system}.txt"] = "".join(f"{line}\n" for line in held)
         texts[where / REPORT] = to_text(report_of(cells, on_hosts).to_json())
         texts[where / "table.md"] = page(cells, on_hosts)
-        if durable:
-            path = where / HISTORY
+        if (path := self._history_file(where)).parent == where:
             before = text_of(path) if path.exists() else ""
             known = read_history(before, self.maker.layout.short(path))
             if events := known.next(cells, _now()):
@@ -94,15 +94,19 @@ class Reporting:
             remove(path)
 
     def history(self, where: Path) -> History:
-        """Return the history of a report that is kept; of any other that of the published one.
+        """Return the history of a report: its own where it has one, or that of the published one.
 
         Raises:
             InputError: a line of it is damaged.
             SurroundingsError: it cannot be read.
         """
-        layout = self.maker.layout
-        path = (where if self._is_kept(where) else layout.reports) / HISTORY
-        return history_of(path, layout.short(path))
+        path = self._history_file(where)
+        return history_of(path, self.maker.layout.short(path))
+
+    def _history_file(self, where: Path) -> Path:
+        own, published = where / HISTORY, self.maker.layout.reports / HISTORY
+        is_published = where.resolve() == published.parent.resolve()
+        return own if is_published or own.exists() else published
 
     def write_for_machines(self, entries: Sequence[Entry], where: Path, base_url: str = "") -> None:
         """Write the JSON API, the feed, the badges and llms.txt into the folder of a report.

@@ -15,8 +15,9 @@ from envmatrix.store.files import to_text
 
 
 def published(project: Folder, command: Commands, *cells: str) -> None:
-    """Run cells, and write their report."""
+    """Run cells, and write their report with a history."""
     command(project, "run", *cells)
+    project.write("out/history.jsonl", "")
     assert command(project, "report", *cells, "--out", "out", "--api").code == 0
 
 
@@ -31,27 +32,38 @@ def aged(project: Folder, cell: str, days: int) -> None:
 # --- history ---------------------------------------------------------------------------------
 
 
-def test_a_report_that_is_kept_has_a_history(project: Folder, command: Commands) -> None:
+def test_the_published_report_has_a_history(project: Folder, command: Commands) -> None:
     """Each report adds what changed since the last, and one that changes nothing adds nothing."""
     command(project, "run", GOOD, OLD)
-    command(project, "report", GOOD, "--out", "out")
-    first = project.read("out/history.jsonl")
+    command(project, "report", GOOD, "--out", "reports")
+    first = project.read("reports/history.jsonl")
     assert [json.loads(line)["id"] for line in first.splitlines()] == [GOOD]
-    command(project, "report", GOOD, "--out", "out")
-    assert project.read("out/history.jsonl") == first
-    project.write("out/history.jsonl", first.rstrip("\n"))
-    command(project, "report", OLD, "--out", "out")
-    told = project.read("out/history.jsonl")
+    command(project, "report", GOOD, "--out", "reports")
+    assert project.read("reports/history.jsonl") == first
+    project.write("reports/history.jsonl", first.rstrip("\n"))
+    command(project, "report", OLD, "--out", "reports")
+    told = project.read("reports/history.jsonl")
     assert told.startswith(first)
     added = [json.loads(line) for line in told.splitlines()[1:]]
     assert sorted((one["id"], one["verdict"]) for one in added) == [(OLD, "works"), (GOOD, "gone")]
 
 
-def test_the_report_of_a_run_has_no_history(project: Folder, command: Commands) -> None:
-    """The report of the last run is of other cells each time, so its changes mean nothing."""
+def test_another_report_is_told_by_the_published_history(
+    project: Folder, command: Commands
+) -> None:
+    """A folder elsewhere gets no history unless it has one, and its API knows the published one."""
     command(project, "run", GOOD)
-    command(project, "report", GOOD, "--api")
-    assert not (project.root / ".envmatrix/report/history.jsonl").exists()
+    event = f'{{"at":"2026-01-02T00:00:00Z","id":"{GOOD}","verdict":"works","class":""}}\n'
+    project.write("reports/history.jsonl", event)
+    for folder, options in (("out", ("--out", "out")), (".envmatrix/report", ())):
+        command(project, "report", GOOD, *options, "--api")
+        assert not (project.root / folder / "history.jsonl").exists()
+        (cell,) = json.loads(project.read(f"{folder}/api/v1/jinja2/3.1.6.json"))["cells"]
+        assert cell["since"] == "2026-01-02T00:00:00Z"
+    assert project.read("reports/history.jsonl") == event
+    project.write("out/history.jsonl", "")
+    command(project, "report", GOOD, "--out", "out")
+    assert GOOD in project.read("out/history.jsonl")
 
 
 def test_a_damaged_history_stops_a_report(project: Folder, command: Commands) -> None:

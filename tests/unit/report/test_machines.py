@@ -320,6 +320,8 @@ def test_llms_txt_tells_where_the_data_is() -> None:
     assert "7 cells: 2 works, 1 partial, 2 broken, 1 impossible, 1 unknown." in text
     assert f"- [torch 2.10.0]({SITE}api/v1/torch/2.10.0.json): on Python 3.11\n" in text
     assert "- torch+vision: none is known to work\n" in text
+    partial = for_machines([ALL[3]], HISTORY, NOW, "cells")["llms.txt"]
+    assert "- torch: none is known to work; 2.11.0 is partial\n" in partial
     for verdict in Verdict:
         assert f"- `{verdict}`: " in text
     links = [part.split(")")[0].removeprefix(SITE) for part in text.split("](")[1:]]

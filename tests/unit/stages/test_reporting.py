@@ -80,7 +80,6 @@ def test_a_report_is_written_to_one_folder(
     assert {
         "report.json",
         "table.md",
-        "history.jsonl",
         f"cells/{GOOD}.json",
         f"cells/{IMPOSSIBLE}.json",
         f"host/{host().id}.json",
