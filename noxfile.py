@@ -130,7 +130,7 @@ def unit(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types, imports, shell scripts and the rendered Dockerfiles."""
-    install(session, "test", "lint")
+    install(session, "test", "browser", "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from sites import written
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from sites import Watched, written
 
 CHROMIUM = shutil.which("chromium")
-PHONE = {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="session")
@@ -33,31 +32,6 @@ def browser() -> Iterator[Browser]:
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first page of the site of the committed evidence."""
     return written(tmp_path_factory.mktemp("published"))
-
-
-class Watched:
-    """A page whose errors and requests are written down."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.errors: list[str] = []
-        self.outside: list[str] = []
-        page.on(
-            "console", lambda said: self.errors.append(said.text) if said.type == "error" else 0
-        )
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("request", lambda request: self._asked(request.url))
-
-    def _asked(self, url: str) -> None:
-        if not url.startswith("file://"):
-            self.outside.append(url)
-
-    def open(self, path: Path, state: str = "") -> Page:
-        """Open a page of the site with a state in its address, and wait until it is drawn."""
-        self.page.goto(f"{path.as_uri()}{state}")
-        if path.name == "index.html":
-            self.page.wait_for_selector("html[data-ready=yes]")
-        return self.page
 
 
 @pytest.fixture

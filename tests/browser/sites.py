@@ -1,4 +1,4 @@
-"""Sites for the tests: of the committed evidence, of hostile text, and of thousands of cells."""
+"""Sites for the tests, of the committed evidence and of worse, and the pages that open them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from playwright.sync_api import Page, ViewportSize
+
 from envmatrix.cli.workspace import Workspace
-from envmatrix.model.cells import Cell
 from envmatrix.report.entries import Entry
 
+PHONE: ViewportSize = {"width": 390, "height": 844}
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 Change = Callable[[Sequence[Entry]], Sequence[Entry]]
@@ -33,11 +35,8 @@ def written(folder: Path, change: Change | None = None) -> Path:
     found: Sequence[Entry] = ours.reporting.entries(ours.cells)
     if change:
         found = change(found)
-    return ours.site.write(_cells(ours.cells), found, list(ours.book.hosts()), folder)
-
-
-def _cells(cells: Sequence[Cell]) -> Sequence[Cell]:
-    return cells
+    history = ours.reporting.history(folder)
+    return ours.site.write(found, list(ours.book.hosts()), history, folder)
 
 
 def all_run(found: Sequence[Entry]) -> list[Entry]:
@@ -78,3 +77,28 @@ def hostile(found: Sequence[Entry]) -> list[Entry]:
         )
         changed.append(replace(one, judgement=judgement, evidence=evidence))
     return changed
+
+
+class Watched:
+    """A page whose errors and requests are written down."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        page.on(
+            "console", lambda said: self.errors.append(said.text) if said.type == "error" else 0
+        )
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self._asked(request.url))
+
+    def _asked(self, url: str) -> None:
+        if not url.startswith("file://"):
+            self.outside.append(url)
+
+    def open(self, path: Path, state: str = "") -> Page:
+        """Open a page of the site with a state in its address, and wait until it is drawn."""
+        self.page.goto(f"{path.as_uri()}{state}")
+        if path.name == "index.html":
+            self.page.wait_for_selector("html[data-ready=yes]")
+        return self.page

@@ -8,13 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import PHONE, Watched
 from playwright.sync_api import Browser, Page, expect
-from sites import all_run, entries, hostile, written
-
+from sites import PHONE, Watched, all_run, entries, hostile, written
 
 
 def answer(page: Page) -> str:
@@ -151,7 +150,8 @@ def test_a_wrong_address_does_no_harm(watched: Watched, published: Path, state: 
 def fields(page: Page) -> list[str]:
     """Return what a screen reader says of each field of the grid."""
     buttons = page.locator("#grid table.grid button")
-    return buttons.evaluate_all("all => all.map(one => one.getAttribute('aria-label'))")
+    found = buttons.evaluate_all("all => all.map(one => one.getAttribute('aria-label'))")
+    return list(map(str, found))
 
 
 def test_filters_leave_the_cells_that_have_the_values(watched: Watched, published: Path) -> None:
@@ -234,13 +234,13 @@ def test_nothing_is_cut_on_a_phone(browser: Browser, published: Path, state: str
     assert width <= PHONE["width"]
 
 
-MODES = [{}, {"color_scheme": "dark"}, {"forced_colors": "active"}]
+MODES: list[dict[str, Any]] = [{}, {"color_scheme": "dark"}, {"forced_colors": "active"}]
 
 
 @pytest.mark.parametrize("mode", MODES, ids=["light", "dark", "forced colours"])
 @pytest.mark.parametrize("state", ["", "#view=newest", "#at=torch+2.13.0%7C3.11"])
 def test_nothing_keeps_people_out(
-    browser: Browser, published: Path, mode: dict[str, str], state: str
+    browser: Browser, published: Path, mode: dict[str, Any], state: str
 ) -> None:
     """Axe finds no violation, in no mode and no view."""
     context = browser.new_context(bypass_csp=True, **mode)
@@ -313,7 +313,9 @@ def test_the_first_page_is_small(published: Path) -> None:
 REPEATS = 9
 
 
-def test_thousands_of_cells(watched: Watched, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_thousands_of_cells(
+    watched: Watched, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """With evidence for every declared cell the page still draws. The figures are for the report."""
     first = written(tmp_path, all_run)
     paints, filters = [], []
@@ -321,7 +323,8 @@ def test_thousands_of_cells(watched: Watched, tmp_path: Path, record_property: C
         page = watched.open(first)
         paints.append(
             page.evaluate(
-                "performance.getEntriesByType('paint').find(one => one.name === 'first-contentful-paint').startTime"
+                "performance.getEntriesByType('paint')"
+                ".find(one => one.name === 'first-contentful-paint').startTime"
             )
         )
         for verdict in ("works", ""):

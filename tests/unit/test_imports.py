@@ -38,6 +38,8 @@ PURE = [
 def project(tmp_path: Path, small_text: str) -> Path:
     """A folder with the small matrix."""
     (tmp_path / "matrix.yaml").write_text(small_text, encoding="utf-8")
+    report = '{"schema": 2, "generated_at": "2026-11-20T00:00:00Z", "cells": []}'
+    (tmp_path / "new").write_text(report, encoding="utf-8")
     return tmp_path
 
 
@@ -59,13 +61,15 @@ def python(folder: Path, program: str, *arguments: str) -> subprocess.CompletedP
         (("plan",), "2 cells: 2 unknown"),
         (("explain", "torch-2.10.0-py3.11-debian12-cpu"), "nothing was tried yet"),
         (("report", "--out", "out"), "written to out/"),
+        (("report", "--out", "out", "--site"), "written to out/"),
+        (("diff", "new", "new"), "0 cells: none"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 def test_a_command_that_needs_no_docker_imports_none(
     project: Path, arguments: tuple[str, ...], said: str, block: str
 ) -> None:
-    """plan, explain and report run in a project, and import neither docker nor requests."""
+    """plan, explain, report and diff run in a project, and import neither docker nor requests."""
     ran = python(project, block + RUN, *arguments)
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stderr.splitlines()[-1]) == {"codes": [0], "loaded": []}

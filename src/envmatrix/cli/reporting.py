@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from envmatrix.cli.arguments import AsJson, Profile, Select
-from envmatrix.cli.printing import print_json, print_table, say, warn
+from envmatrix.cli.printing import counted, print_json, print_table, say, warn
 from envmatrix.cli.workspace import workspace_of
-from envmatrix.model import evidence, matrix_file
-from envmatrix.model.errors import InputError
+from envmatrix.model.errors import InputError, SurroundingsError
 from envmatrix.model.matrix import nearest
 from envmatrix.store.files import write_text
 
-SCHEMAS = {"matrix": matrix_file.json_schema, "evidence": evidence.json_schema}
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from envmatrix.model.evidence import Evidence
+
+SCHEMAS = ("matrix", "evidence", "report", "history", "api-index", "api-release", "api-python")
+
+_TOLD = 10
+"""How many cells are told that are too old."""
 
 
 def report(
@@ -31,16 +41,33 @@ def report(
         Path | None, typer.Option(help="Also put the table between the markers of this file.")
     ] = None,
     site: Annotated[
-        bool, typer.Option("--site", help="Also write the page of all cells, in its folder site.")
+        bool,
+        typer.Option(
+            "--site", help="Also write the page of all cells, with API, feed and badges: site/."
+        ),
     ] = False,
+    base_url: Annotated[
+        str, typer.Option(help="With --site: the address at which its folder is served.")
+    ] = "",
+    max_age: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AGE", help="Exit code 3 where evidence is older, such as 90d, 12w or 36h."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write report.json, table.md and one JSON a cell from the evidence there is."""
+    from envmatrix.report.feed import site_address
+    from envmatrix.report.freshness import age_of
     from envmatrix.report.table import markdown, with_table
     from envmatrix.stages.report import report_of
 
     workspace = workspace_of(context)
-    cells = [workspace.reporting.evidence(cell) for cell in workspace.choose(select, profile)]
+    age = age_of(max_age) if max_age is not None else None
+    address = site_address(base_url) if base_url else ""
+    chosen = workspace.choose(select, profile)
+    cells = [workspace.reporting.evidence(cell) for cell in chosen]
     on_hosts = list(workspace.book.hosts())
     where = folder or workspace.layout.report
     pages = {}
@@ -53,13 +80,52 @@ def report(
         write_text(path, text)
     if site:
         entries = workspace.reporting.entries(workspace.cells)
-        first = workspace.site.write(workspace.cells, entries, on_hosts, where)
+        history = workspace.reporting.history(where)
+        first = workspace.site.write(entries, on_hosts, history, where, address)
         warn(f"the page: {workspace.layout.short(first)}")
     if as_json:
         print_json(report_of(cells, on_hosts).to_json())
     else:
         print_table(cells)
         say(f"written to {workspace.layout.short(where)}/")
+    if age is not None:
+        _end_if_older(cells, age, max_age or "")
+
+
+def _end_if_older(cells: Sequence[Evidence], age: timedelta, asked: str) -> None:
+    """End with 3 where evidence is older than asked, or where no cell was ever run.
+
+    Raises:
+        SurroundingsError: it is. What was written stays: it is right, and old.
+    """
+    from envmatrix.report.freshness import executed, older
+    from envmatrix.report.states import utc
+
+    now = datetime.now(UTC)
+    if not executed(cells):
+        raise SurroundingsError(
+            f"no cell of this report was run, so nothing is newer than {asked}",
+            where="--max-age",
+            next_step=f"run them: `envmatrix run {_listed(cells)}`",
+        )
+    if found := older(cells, age, now):
+        warn(
+            *(
+                f"{cell.id}: {counted((now - utc(cell.generated_at)).days, 'day')} old, "
+                f"of {cell.generated_at:%Y-%m-%d}"
+                for cell in found[:_TOLD]
+            )
+        )
+        more = f", of which {_TOLD} are named" if len(found) > _TOLD else ""
+        raise SurroundingsError(
+            f"the evidence of {counted(len(found), 'cell')} is older than {asked}{more}",
+            where="--max-age",
+            next_step=f"run them again: `envmatrix run --fresh {_listed(found)}`",
+        )
+
+
+def _listed(cells: Sequence[Evidence]) -> str:
+    return " ".join(shlex.quote(cell.id) for cell in cells[:_TOLD])
 
 
 def _text_of(page: Path) -> str:
@@ -75,14 +141,30 @@ def _text_of(page: Path) -> str:
 
 def schema(
     name: Annotated[
-        str, typer.Argument(metavar="[matrix|evidence]", help="Of which file. Default: matrix.")
+        str,
+        typer.Argument(metavar=f"[{'|'.join(SCHEMAS)}]", help="Of which file. Default: matrix."),
     ] = "matrix",
 ) -> None:
-    """Print the JSON Schema of matrix.yaml, or of a file of evidence."""
+    """Print the JSON Schema of matrix.yaml, or of a file that envmatrix writes."""
     if name not in SCHEMAS:
         raise InputError(
             f"there is no schema of {name!r}",
             where="schema",
-            next_step=nearest(name, list(SCHEMAS)),
+            next_step=nearest(name, SCHEMAS),
         )
-    sys.stdout.write(json.dumps(SCHEMAS[name](), indent=2) + "\n")
+    sys.stdout.write(json.dumps(_schema(name), indent=2) + "\n")
+
+
+def _schema(name: str) -> dict[str, Any]:
+    from envmatrix.model import matrix_file
+    from envmatrix.model.evidence import Evidence
+    from envmatrix.model.part import Part
+    from envmatrix.report.api import DOCUMENTS
+    from envmatrix.report.document import Report
+    from envmatrix.report.history import Event
+
+    if name == "matrix":
+        return matrix_file.json_schema()
+    forms: dict[str, type[Part]] = {"report": Report, "evidence": Evidence, "history": Event}
+    forms |= {f"api-{document}": form for document, form in DOCUMENTS.items()}
+    return forms[name].json_schema()

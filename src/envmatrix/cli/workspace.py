@@ -237,7 +237,7 @@ class Workspace:
         from envmatrix.stages.site import SiteWriter
 
         proves = {one.name: one.proves for one in self.probes.all}
-        return SiteWriter(self.matrix, self.layout, proves)
+        return SiteWriter(self.matrix, self.layout, self.cells, proves)
 
     @cached_property
     def runner(self) -> Runner:

@@ -404,5 +404,4 @@ class Evidence(Part):
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of evidence, for other people's programs."""
-    schema = Evidence.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return Evidence.json_schema()

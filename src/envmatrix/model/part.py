@@ -63,3 +63,9 @@ class Part(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON names them."""
         return self.model_dump(mode="json", by_alias=True)
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema of this form, for other people's programs."""
+        schema = cls.model_json_schema(by_alias=True)
+        return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -25,7 +25,10 @@ from envmatrix.model.evidence import Evidence
 from envmatrix.model.matrix import AXES, DEFAULT_ARCH
 from envmatrix.model.probe_results import Outcome, ProbeResult
 from envmatrix.model.verdicts import Verdict
+from envmatrix.report.changes import Change, compare
 from envmatrix.report.entries import Entry
+from envmatrix.report.history import AGO, History, moment_of
+from envmatrix.report.states import State
 from envmatrix.report.svg import curve, stacked
 from envmatrix.report.table import MARKS
 
@@ -72,6 +75,7 @@ class Site:
     facts: Facts
     tool: str
     generated_at: datetime
+    history: History = field(default_factory=History)
     on_hosts: Sequence[Evidence] = ()
 
     @property
@@ -80,8 +84,17 @@ class Site:
         return {one.id: one.evidence for one in self.entries if one.was_run and one.evidence}
 
 
-def pages(site: Site, templates: Path) -> dict[str, str]:
-    """Return the documents of the site by their path within it."""
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What changed since a time, as the page shows it."""
+
+    title: str
+    summary: str
+    groups: tuple[tuple[str, tuple[Change, ...]], ...]
+
+
+def pages(site: Site, templates: Path, made: str = "") -> dict[str, str]:
+    """Return the documents of the site by their path within it. Each ends with the mark `made`."""
     jinja = Environment(
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
@@ -97,6 +110,7 @@ def pages(site: Site, templates: Path) -> dict[str, str]:
         "style": Markup(style),  # noqa: S704  (ours; no text from outside is in it)
         "marks": MARKS,
         "executed": site.executed,
+        "made": Markup(made),  # noqa: S704
         "tool": site.tool,
         "generated_at": f"{site.generated_at:%Y-%m-%d %H:%M} UTC",
     }
@@ -109,7 +123,7 @@ def pages(site: Site, templates: Path) -> dict[str, str]:
         headline=headline(site),
         oldest=_day(min(_days(site), default=None)),
         newest=_day(max(_days(site), default=None)),
-        changes=(),
+        changes=periods(site),
         roots=roots(site.entries),
         disagreements=(),
         hosts=[_host(one) for one in site.on_hosts],
@@ -148,6 +162,31 @@ def headline(site: Site) -> str:
         f"{run:,} cells were run{when}: {ran}. Of {others:,} more, {counts[Verdict.IMPOSSIBLE]:,} "
         f"are proven impossible and {counts[Verdict.UNKNOWN]:,} are unknown."
     )
+
+
+def periods(site: Site) -> list[Period]:
+    """Return what changed since a day, a week and a month ago, and since the history began.
+
+    Only cells of the report have a history. A time before it began cannot be told.
+    """
+    now, began = site.generated_at, site.history.begins
+    if began is None:
+        return []
+    known = site.history.at(now)
+    states = {
+        one.id: State(one.verdict, one.judgement.kind, one.judgement.cause)
+        for one in site.entries
+        if one.id in known or one.was_run
+    }
+    moments = {f"Since a {name} ago": moment_of(name, now) for name in AGO}
+    moments[f"Since the first report, {began:%Y-%m-%d}"] = began
+    found = []
+    for title, moment in moments.items():
+        if moment and moment >= began:
+            changes = compare(site.history.at(moment), states)
+            groups = tuple((group.said, cells) for group, cells in changes.shown())
+            found.append(Period(title, changes.headline, groups))
+    return found
 
 
 def roots(entries: Iterable[Entry]) -> list[Root]:
@@ -244,6 +283,7 @@ def _cell(site: Site, evidence: Evidence) -> dict[str, Any]:
     observed = {name: value for name, value in evidence.observed.items() if value is not None}
     observed.pop("architectures", None)
     names = dict.fromkeys([*declared, *observed])
+    since = site.history.works_since(evidence.id)
     return {
         "cell": evidence,
         "title": site.facts.titles.get(evidence.axes.framework, evidence.axes.framework),
@@ -252,8 +292,8 @@ def _cell(site: Site, evidence: Evidence) -> dict[str, Any]:
         "usable": evidence.verdict in (Verdict.WORKS, Verdict.PARTIAL),
         "install": site.facts.installs.get(evidence.id, ""),
         "compared": [(name, declared.get(name, ""), observed.get(name, "")) for name in names],
-        "since": "",
-        "events": (),
+        "since": _day(since.date()) if since else "",
+        "events": site.history.of(evidence.id),
         "seconds": [
             (name, value) for name, value in evidence.seconds.model_dump().items() if value
         ],

@@ -16,6 +16,7 @@ from envmatrix.model.probe_results import Outcome
 from envmatrix.model.text import line
 from envmatrix.model.verdicts import Verdict
 from envmatrix.report.document import summary
+from envmatrix.report.freshness import freshness
 
 MARKS = {
     Verdict.WORKS: "✓",
@@ -125,11 +126,11 @@ def escaped(text: str) -> str:
 
 def page(cells: Sequence[Evidence], on_hosts: Sequence[Evidence] = ()) -> str:
     """Return table.md: the counts, the days, the table, and the table of hosts apart from it."""
-    days = sorted({str(cell.generated_at.date()) for cell in cells})
-    when = f"Evidence from {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "") if days else ""
+    days = freshness(cells).said
+    when = f" {days}." if days else ""
     counts = summary([cell.verdict for cell in cells])
     return (
-        f"# Compatibility table\n\n{counts}. {when}.\n\n{markdown(cells)}\n"
+        f"# Compatibility table\n\n{counts}.{when}\n\n{markdown(cells)}\n"
         "`works`: every required probe passed in the built image. A GPU that was not there "
         "is `not run`. "
         f"{_EMULATED if any(cell.emulated for cell in cells) else ''}"

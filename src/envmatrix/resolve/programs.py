@@ -1,4 +1,4 @@
-"""Running uv and pip: without a keyboard, within a time, and ended at once by Ctrl-C."""
+"""Running uv, pip and git: without a keyboard, within a time, and ended at once by Ctrl-C."""
 
 from __future__ import annotations
 

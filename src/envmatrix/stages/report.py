@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from envmatrix.model.cells import Cell, system_id
@@ -16,11 +17,13 @@ from envmatrix.model.evidence_file import UnreadableEvidenceError, read_evidence
 from envmatrix.model.verdicts import Verdict
 from envmatrix.report.document import Report, document
 from envmatrix.report.entries import Entry
+from envmatrix.report.history import History, read_history, to_lines
 from envmatrix.report.table import page
 from envmatrix.stages.evidence import EvidenceMaker, machine
 from envmatrix.store.book import Book
 from envmatrix.store.files import remove, sweep, to_text, using, write_text
 from envmatrix.store.knowledge import Knowledge
+from envmatrix.store.layout import HISTORY, REPORT
 from envmatrix.store.packages import SystemPackages
 
 _PACKAGE = re.compile(r"\S+ \S+ \S+ [0-9a-f]{64}")
@@ -51,16 +54,20 @@ class Reporting:
     ) -> None:
         """Write report.json, table.md, and a file for each cell, each host and each system.
 
+        The published report also gets the changes of its cells at the end of history.jsonl, and so
+        does any other folder that has such a file.
+
         Files of what is not in this report are removed: they would stand beside a table that does
         not know them. Only files that hold what such a file holds are ours to remove.
 
         Raises:
-            InputError: evidence that is nowhere else would be lost. Nothing was written.
+            InputError: evidence that is nowhere else would be lost, or the history of the folder is
+                damaged. Nothing was written.
             SurroundingsError: a file cannot be written or removed.
         """
         outdated = self._outdated(cells, where, on_hosts)
         # What lies in the state can be made again at once.
-        durable = where.resolve() != self.maker.layout.report.resolve()
+        durable = self._is_kept(where)
         texts = {
             where / folder / f"{found.id}.json": to_text(found.to_json())
             for folder, evidence in (("cells", cells), ("host", on_hosts))
@@ -70,14 +77,39 @@ class Reporting:
             if held := self.packages.held(found.layers):
                 system = system_id(found.axes.os, found.axes.arch)
                 texts[where / "packages" / f"{system}.txt"] = "".join(f"{line}\n" for line in held)
-        texts[where / "report.json"] = to_text(report_of(cells, on_hosts).to_json())
+        texts[where / REPORT] = to_text(report_of(cells, on_hosts).to_json())
         texts[where / "table.md"] = page(cells, on_hosts)
+        if (path := self._history_file(where)).parent == where:
+            before = text_of(path) if path.exists() else ""
+            known = read_history(before, self.maker.layout.short(path))
+            if events := known.next(cells, _now()):
+                gap = "" if before.endswith("\n") or not before else "\n"
+                texts[path] = before + gap + to_lines(events)
         if where.is_dir():
             sweep([where, *(where / name for name in ("cells", "host", "packages"))])
         for path, text in texts.items():
             write_text(path, text, durable=durable)
         for path in outdated:
             remove(path)
+
+    def history(self, where: Path) -> History:
+        """Return the history of a report: its own where it has one, or that of the published one.
+
+        Raises:
+            InputError: a line of it is damaged.
+            SurroundingsError: it cannot be read.
+        """
+        path = self._history_file(where)
+        return history_of(path, self.maker.layout.short(path))
+
+    def _history_file(self, where: Path) -> Path:
+        own, published = where / HISTORY, self.maker.layout.reports / HISTORY
+        is_published = where.resolve() == published.parent.resolve()
+        return own if is_published or own.exists() else published
+
+    def _is_kept(self, where: Path) -> bool:
+        """Return whether a folder is not that of the last run, which each run replaces."""
+        return where.resolve() != self.maker.layout.report.resolve()
 
     def _outdated(
         self, cells: Sequence[Evidence], where: Path, on_hosts: Sequence[Evidence]
@@ -105,7 +137,7 @@ class Reporting:
             if path.stem not in systems:
                 outdated.append(path)
                 lost += [] if self.packages.has(held) else [path]
-        if lost and where.resolve() != self.maker.layout.report.resolve():
+        if lost and self._is_kept(where):
             raise self._would_be_lost(lost, where)
         return outdated
 
@@ -124,18 +156,22 @@ def _was_run(verdict: Verdict | None) -> bool:
     return verdict not in (None, Verdict.UNKNOWN, Verdict.IMPOSSIBLE)
 
 
-def _files(folder: Path, ending: str) -> list[Path]:
+def files_in(folder: Path, ending: str) -> list[Path]:
     """Return the plain files of a folder with this ending; a symbolic link is not followed."""
+    return [one for one in entries_in(folder) if one.suffix == ending and one.is_file()]
+
+
+def entries_in(folder: Path) -> list[Path]:
+    """Return what lies in a folder, by name, without symbolic links."""
     if folder.is_symlink() or not folder.is_dir():
         return []
     with using(folder, "read"):
-        found = sorted(folder.iterdir())
-    return [one for one in found if one.suffix == ending and one.is_file() and not one.is_symlink()]
+        return [one for one in sorted(folder.iterdir()) if not one.is_symlink()]
 
 
 def _evidence_in(folder: Path) -> Iterator[tuple[Evidence, Path]]:
     """Yield the evidence of a folder of a report, each with its file. Other files are not ours."""
-    for path in _files(folder, ".json"):
+    for path in files_in(folder, ".json"):
         with suppress(UnreadableEvidenceError, OSError, UnicodeDecodeError):
             found = read_evidence(path.read_text(encoding="utf-8"), str(path))
             if found.id == path.stem:
@@ -144,11 +180,43 @@ def _evidence_in(folder: Path) -> Iterator[tuple[Evidence, Path]]:
 
 def _packages_in(folder: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """Yield the lists of packages of a folder of a report. Other files are not ours."""
-    for path in _files(folder, ".txt"):
+    for path in files_in(folder, ".txt"):
         with suppress(OSError, UnicodeDecodeError):
             held = tuple(path.read_text(encoding="utf-8").splitlines())
             if held and all(_PACKAGE.fullmatch(line) for line in held):
                 yield path, held
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a file of a report.
+
+    Raises:
+        InputError: it is no text.
+        SurroundingsError: it cannot be read.
+    """
+    try:
+        with using(path, "read"):
+            return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "this file is no text in UTF-8",
+            where=str(path),
+            next_step="give a file that `envmatrix report` wrote",
+        ) from error
+
+
+def history_of(path: Path, where: str) -> History:
+    """Return the history in a file; an empty one where there is no file.
+
+    Raises:
+        InputError: a line of it is no event.
+        SurroundingsError: it cannot be read.
+    """
+    return read_history(text_of(path) if path.exists() else "", where)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def report_of(cells: Sequence[Evidence], on_hosts: Sequence[Evidence] = ()) -> Report:

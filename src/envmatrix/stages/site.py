@@ -1,9 +1,10 @@
-"""Writing the site: what its pages need is gathered here, and the folder is made to match them."""
+"""The site of a report: what its pages need is gathered here, and written into one folder."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +14,17 @@ from envmatrix.model.cells import Cell
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.matrix import STACKED, Matrix
 from envmatrix.report.entries import Entry
+from envmatrix.report.history import History
+from envmatrix.report.machines import FOLDERS, for_machines, is_ours
 from envmatrix.report.site import Facts, Site, pages
-from envmatrix.store.files import remove, using, write_text
+from envmatrix.stages.report import entries_in, files_in
+from envmatrix.store.files import remove, sweep, using, write_text
 from envmatrix.store.layout import LOCK_NAME, Layout
 
 FOLDER = "site"
+EVIDENCE = "../cells"
+"""Where the evidence files lie, as seen from the root of the site."""
+_MADE = "<!-- made by envmatrix -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,42 +33,51 @@ class SiteWriter:
 
     matrix: Matrix
     layout: Layout
+    cells: Sequence[Cell]
     proves: Mapping[str, str]
 
     def write(
         self,
-        cells: Sequence[Cell],
         entries: Sequence[Entry],
         on_hosts: Sequence[Evidence],
+        history: History,
         report: Path,
+        base_url: str = "",
     ) -> Path:
         """Write the site into the folder of a report; return its first page.
 
+        `entries` are those of every cell. `base_url` is the address at which the site is served,
+        and ends with a slash. Pages and documents of cells and releases that are gone are removed.
+
         Raises:
-            SurroundingsError: a file cannot be read or written.
+            InputError: the API has no room for a framework.
+            SurroundingsError: a file cannot be written or removed.
         """
+        now = datetime.now(UTC).replace(microsecond=0)
         site = Site(
-            entries,
-            self._facts(cells, entries),
-            f"envmatrix {__version__}",
-            datetime.now(UTC).replace(microsecond=0),
-            on_hosts,
+            entries, self._facts(entries), f"envmatrix {__version__}", now, history, on_hosts
         )
+        texts = pages(site, self.layout.templates(), _MADE)
+        texts |= for_machines(entries, history, now, EVIDENCE, base_url)
         folder = report / FOLDER
-        found = pages(site, self.layout.templates())
-        for path, text in found.items():
-            write_text(folder / path, text)
-        for page in (folder / "cells").glob("*.html"):
-            if f"cells/{page.name}" not in found:
-                remove(page)
+        roots = [folder / "cells", *(folder / name for name in FOLDERS)]
+        folders = [*roots, *(one for root in roots for one in entries_in(root) if one.is_dir())]
+        outdated = [
+            path for path in _ours_in(folders) if path.relative_to(folder).as_posix() not in texts
+        ]
+        sweep([folder, *folders])
+        for name, text in texts.items():
+            write_text(folder / name, text, durable=False)  # They can be made again at once.
+        for path in outdated:
+            remove(path)
         return folder / "index.html"
 
-    def _facts(self, cells: Sequence[Cell], entries: Sequence[Entry]) -> Facts:
+    def _facts(self, entries: Sequence[Entry]) -> Facts:
         executed = {entry.id for entry in entries if entry.was_run}
         frameworks = {name: one.title or name for name, one in self.matrix.frameworks.items()}
         stacks = {
             cell.framework: self.matrix.stacks[cell.stack].title or cell.stack
-            for cell in cells
+            for cell in self.cells
             if STACKED in cell.framework
         }
         axes = self.matrix.axes
@@ -76,9 +92,9 @@ class SiteWriter:
             },
             cuda={name: one.cuda for name, one in axes.accelerator.items()},
             drivers={name: one.driver for name, one in axes.accelerator.items()},
-            installs={cell.id: installs(cell) for cell in cells if cell.id in executed},
+            installs={cell.id: installs(cell) for cell in self.cells if cell.id in executed},
             proves=self.proves,
-            files={cell.id: self._files(cell) for cell in cells if cell.id in executed},
+            files={cell.id: self._files(cell) for cell in self.cells if cell.id in executed},
         )
 
     def _files(self, cell: Cell) -> tuple[str, str]:
@@ -90,6 +106,16 @@ class SiteWriter:
             with using(path, "read"):
                 found.append(path.read_text(encoding="utf-8") if path.is_file() else "")
         return found[0], found[1]
+
+
+def _ours_in(folders: Iterable[Path]) -> Iterator[Path]:
+    """Yield the pages and documents of these folders that a site made. Others are not ours."""
+    for folder in folders:
+        for path in (*files_in(folder, ".json"), *files_in(folder, ".html")):
+            with suppress(OSError, UnicodeDecodeError):
+                text = path.read_text(encoding="utf-8")
+                if text.rstrip().endswith(_MADE) or is_ours(text):
+                    yield path
 
 
 def installs(cell: Cell) -> str:

@@ -85,8 +85,8 @@ def in_order(
 
     The cell that takes longest comes first: the others would wait for it if it started last.
     Its build takes as long as its bytes say; `seconds` says how long the probes of cells took
-    before, by id. In a run that prunes, cells with the same layers follow each other, and then those
-    with the same wheels, so that these can be removed early.
+    before, by id. In a run that prunes, cells with the same layers follow each other, and then
+    those with the same wheels, so that these can be removed early.
     """
     if not options.prune:
         return sorted(

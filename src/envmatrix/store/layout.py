@@ -9,6 +9,10 @@ from envmatrix.model.errors import InputError
 
 STATE = ".envmatrix"
 LOCK_NAME = "requirements.lock"
+REPORT = "report.json"
+"""The document of a report, in its folder."""
+HISTORY = "history.jsonl"
+"""The history of verdicts, beside the document."""
 _PACKAGE = Path(__file__).parents[1]
 _PACKAGE_DATA = _PACKAGE / "_data"
 _CHECKOUT = _PACKAGE.parents[1]

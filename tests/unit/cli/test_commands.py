@@ -22,10 +22,12 @@ def shared(locked: Folder, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         root = tmp_path_factory.mktemp("shared") / "project"
         folder = locked.copy(root, environment(fake.url))
         folder.write("bad/probe.py", "print()\n")
+        folder.write("old/report.json", NO_CELLS)
         yield folder
     assert fake.errors == []
 
 
+NO_CELLS = '{"schema": 2, "generated_at": "2026-11-20T00:00:00Z", "cells": []}'
 HAPPY = {
     "--version": ["--version"],
     "plan": ["plan"],
@@ -39,6 +41,7 @@ HAPPY = {
     "explain": ["explain", GOOD],
     "probes": ["probes"],
     "schema": ["schema"],
+    "diff": ["diff", "old", "old"],
 }
 MISUSES = {
     "plan": (["plan", "no-such-cell"], ["plan", "-p", "no-such-profile"]),
@@ -53,6 +56,7 @@ MISUSES = {
     "probes": (["--probes", "nowhere", "probes"], ["--probes", "bad", "probes"]),
     "shell": (["shell", "no-such-cell"], ["shell", "jinja2*"]),
     "schema": (["schema", "lock"], ["schema", "Matrix"]),
+    "diff": (["diff", "nowhere"], ["diff", "a..b"]),
 }
 
 

@@ -35,7 +35,7 @@ def test_help_names_every_command(offline: Folder, command: Commands) -> None:
     """The help tells what each command is for."""
     code, out, _ = command(offline, "--help")
     assert code == 0
-    commands = "plan lock render build probe run report verify explain probes shell schema"
+    commands = "plan lock render build probe run report verify explain probes shell schema diff"
     assert [name for name in commands.split() if f"  {name} " not in out] == []
 
 

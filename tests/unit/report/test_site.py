@@ -56,7 +56,9 @@ def was_run(verdict: Verdict = Verdict.WORKS, **fields: Any) -> Entry:
 
 def site(entries: Sequence[Entry], hosts: Sequence[Evidence] = ()) -> Site:
     """Return a site of these cells."""
-    return Site(entries, FACTS, "envmatrix 1", datetime(2026, 11, 26, 12, tzinfo=UTC), hosts)
+    return Site(
+        entries, FACTS, "envmatrix 1", datetime(2026, 11, 26, 12, tzinfo=UTC), on_hosts=hosts
+    )
 
 
 def embedded(page: str) -> Any:
@@ -184,7 +186,9 @@ def test_no_page_asks_for_anything_outside() -> None:
 def test_the_headline_counts_what_was_run_apart_from_the_rest() -> None:
     """The first sentence is about evidence, and the others about what was not run."""
     impossible = unrun("2.5.1", judgement=Judgement(Verdict.IMPOSSIBLE, "lock"))
-    said = headline(site([was_run(), was_run(Verdict.BROKEN, id="torch-other"), unrun("2.4.1"), impossible]))
+    said = headline(
+        site([was_run(), was_run(Verdict.BROKEN, id="torch-other"), unrun("2.4.1"), impossible])
+    )
     assert said == (
         "2 cells were run on 2026-11-22: 1 works, 0 partial, 1 broken. Of 2 more, 1 are "
         "proven impossible and 1 are unknown."

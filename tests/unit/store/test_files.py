@@ -229,7 +229,7 @@ def test_a_writer_that_is_killed_leaves_whole_files(tmp_path: Path) -> None:
     [
         *(".x.json.12345678", ".x.json.a1b2c3_z", ".Dockerfile.00000000", ".table.md.12345678"),
         *(".requirements.lock.12345678", ".constraints.txt.12345678", ".etc.tar.12345678"),
-        "..gitignore.12345678",
+        *("..gitignore.12345678", ".history.jsonl.12345678", ".feed.atom.12345678"),
     ],
 )
 def test_a_leftover_is_swept(tmp_path: Path, name: str) -> None:
