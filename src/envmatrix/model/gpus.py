@@ -13,6 +13,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 Capability = tuple[int, int]
 """A compute capability: 8.9 is (8, 9)."""
@@ -53,6 +54,13 @@ _RENAMED = {(10, 1): (11, 0)}
 """CUDA 13.0 gave Jetson Thor's 10.1 the number 11.0."""
 
 
+class Code(StrEnum):
+    """As what a build runs on a GPU. The first is the better."""
+
+    MACHINE = "machine code"
+    PTX = "PTX"
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """What a build was compiled for: machine code, PTX, or both."""
@@ -62,15 +70,17 @@ class Architecture:
     machine_code: bool = True
     ptx: bool = False
 
-    def serves(self, device: Capability) -> bool:
-        """Return whether this code runs on a device."""
+    def code_for(self, device: Capability) -> Code | None:
+        """Return as what this code runs on a device; None where it does not."""
         if self.variant == "a":
-            return device == self.capability
-        same_major = device[0] == self.capability[0]
-        in_line = same_major and device[1] >= self.capability[1]
-        if self.variant == "f" or not self.ptx:
-            return in_line
-        return in_line or device >= self.capability
+            in_line = device == self.capability
+        else:
+            same_major = device[0] == self.capability[0]
+            in_line = same_major and device[1] >= self.capability[1]
+        if in_line:
+            return Code.MACHINE if self.machine_code else Code.PTX
+        newer = self.ptx and not self.variant and device >= self.capability
+        return Code.PTX if newer else None
 
 
 def read_architecture(name: str) -> Architecture | None:
@@ -91,12 +101,22 @@ def read_capability(text: str) -> Capability | None:
 
 def serves(architectures: Iterable[str], capability: str | Capability) -> bool:
     """Return whether a build of these architectures runs on a device of a compute capability."""
+    return code_for(architectures, capability) is not None
+
+
+def code_for(architectures: Iterable[str], capability: str | Capability) -> Code | None:
+    """Return as what a build of these architectures runs on a device of a compute capability.
+
+    Machine code comes before PTX, which only a driver as new as the CUDA of the build compiles.
+    None: it does not run there.
+    """
     device = read_capability(capability) if isinstance(capability, str) else capability
     if device is None:
-        return False
+        return None
     device = _RENAMED.get(device, device)
     read = (read_architecture(name) for name in architectures)
-    return any(one.serves(device) for one in read if one)
+    found = {one.code_for(device) for one in read if one}
+    return next((code for code in Code if code in found), None)
 
 
 def capabilities(architectures: Iterable[str]) -> list[str]:

@@ -65,6 +65,7 @@ class EvidenceMaker:
 
         `engine` is the version of the engine; `emulated` says that it is of another architecture.
         """
+        judgement = judgement.about(cell.id)
         resolution = self.resolutions.of_cell(cell)
         observed = import_observations(results)
         layers = built.image.layers if built else ()
