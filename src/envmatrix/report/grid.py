@@ -31,7 +31,7 @@ _FIELD = 6
 _CAUSE_LIMIT = 300
 _CELLS = 6
 """How many cells of one cause are named. The others are counted."""
-_MEANING = "A mark is the best that is known of a release on a Python, over every OS and accelerator."
+_MEANING = "A mark is the best verdict of a release on a Python, of any OS and accelerator."
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,34 +119,33 @@ def _mark(row: Row, python: str) -> str:
 # --- as Markdown -----------------------------------------------------------------------------
 
 
-def markdown(
-    entries: Sequence[Entry], evidence: str = "", limit: int = SUMMARY_LIMIT
-) -> str:
-    """Return the grids in Markdown, with what differs and the causes below each.
+def markdown(entries: Sequence[Entry], evidence: str = "", limit: int = SUMMARY_LIMIT) -> str:
+    """Return the grids in Markdown, what the marks mean, and below that what differs and why.
 
     A mark of what was run links to its file in the folder `evidence`, where that is given. What
-    would make the page larger than `limit` bytes is left out, and the page says so.
+    would make the text larger than `limit` bytes is left out, and the text says so. The grids are
+    kept the longest. Where nothing fits, the text is empty.
     """
-    made = list(grids(entries))
-    blocks = [part for grid in made for part in _blocks(grid, evidence)]
+    made = grids(entries)
+    blocks = [_table(grid, evidence) for grid in made]
     blocks.append("\n".join(legend()) + "\n")
+    blocks += [f"- {said}" for grid in made for said in (*_differences(grid), *_causes(grid))]
+    size = sum(len(block.encode()) + 1 for block in blocks)
+    if size <= limit:
+        return "\n".join(blocks).rstrip() + "\n"
     kept, size = [], len(_LEFT_OUT.encode())
-    if size > limit:
-        return ""
     for block in blocks:
         size += len(block.encode()) + 1
         if size > limit:
-            kept.append(_LEFT_OUT)
             break
         kept.append(block)
-    return "\n".join(kept)
+    return "\n".join([*kept, _LEFT_OUT]) if kept else ""
 
 
-_LEFT_OUT = "\nThe rest is left out: it is too large for this page. `table.md` of the report has it.\n"
+_LEFT_OUT = "\nThe rest is left out: it is too large for this page. `table.md` has it.\n"
 
 
-def _blocks(grid: Grid, evidence: str) -> Iterator[str]:
-    """Yield the table of a grid, and each line below it."""
+def _table(grid: Grid, evidence: str) -> str:
     lines = [
         f"| {escaped(grid.framework)} | " + " | ".join(grid.pythons) + " |",
         "| --- |" + " :-: |" * len(grid.pythons),
@@ -154,11 +153,7 @@ def _blocks(grid: Grid, evidence: str) -> Iterator[str]:
     for row in grid.rows:
         fields = (_linked(row, python, evidence) for python in grid.pythons)
         lines.append(f"| {escaped(row.label)} | " + " | ".join(fields) + " |")
-    yield "\n".join(lines) + "\n"
-    told = [f"- {said}" for said in (*_differences(grid), *_causes(grid))]
-    if told:
-        yield from told[:-1]
-        yield told[-1] + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _linked(row: Row, python: str, evidence: str) -> str:
@@ -181,7 +176,8 @@ def _differences(grid: Grid) -> Iterator[str]:
             emulated = any(entry.emulated for entry in entries)
             was_run = any(entry.verdict in _RUN for entry in entries)
             if was_run and (len(kinds) > 1 or emulated):
-                yield f"{escaped(row.label)} on Python {python}: " + "; ".join(_parts(entries))
+                what = escaped(f"{grid.framework} {row.label}")
+                yield f"{what} on Python {python}: " + "; ".join(_parts(entries))
 
 
 def _parts(entries: Sequence[Entry]) -> Iterator[str]:
