@@ -37,6 +37,8 @@ HAPPY = {
     "report": ["report"],
     "verify": ["verify", GOOD],
     "explain": ["explain", GOOD],
+    "recommend": ["recommend"],
+    "plan --grid": ["plan", "--grid"],
     "probes": ["probes"],
     "schema": ["schema"],
 }
@@ -50,6 +52,7 @@ MISUSES = {
     "report": (["report", "--readme", "no.md"], ["report", "no-such-cell"]),
     "verify": (["verify", "no-such-cell"], ["verify", "--base", "steal"]),
     "explain": (["explain", "jinja2*"], ["explain", "no-such-cell"]),
+    "recommend": (["recommend", "--framework", "x"], ["recommend", "--gpu", "x"]),
     "probes": (["--probes", "nowhere", "probes"], ["--probes", "bad", "probes"]),
     "shell": (["shell", "no-such-cell"], ["shell", "jinja2*"]),
     "schema": (["schema", "lock"], ["schema", "Matrix"]),
