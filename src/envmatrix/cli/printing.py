@@ -24,7 +24,6 @@ from envmatrix.model.evidence import CellImage, Evidence, LayerSize
 from envmatrix.model.probe_results import Outcome
 from envmatrix.model.text import json_line, line
 from envmatrix.model.verdicts import Judgement, Verdict
-from envmatrix.report.answers import Answer, Choice
 from envmatrix.report.document import summary
 from envmatrix.report.entries import Entry, sentence
 from envmatrix.report.grid import grid_lines, grids, legend
@@ -32,6 +31,7 @@ from envmatrix.report.table import HEADINGS, MARKS, WHY_SHARED_MEMORY, commands,
 
 if TYPE_CHECKING:
     from envmatrix.probes.headers import Probe
+    from envmatrix.report.answers import Answer, Choice
 
 NAMED_WHEELS = 4
 """The wheels of a group that are named. The others are counted."""
@@ -218,8 +218,8 @@ def print_answer(found: Answer) -> None:
     if found.choice:
         _print_choice(found.choice)
     else:
-        of = f" of what was asked: {found.asked}" if found.asked else ""
-        say(f"no answer for {found.framework}: no cell works or is partial{of}")
+        asked = f" with {found.asked}" if found.asked else ""
+        say(f"no answer for {found.framework}{asked}: no such cell works or is partial")
     for passed in found.newer:
         remedy = f" ({passed.remedy})" if passed.remedy else ""
         say(

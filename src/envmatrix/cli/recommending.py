@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,9 +14,11 @@ from envmatrix.cli.workspace import Workspace, arch_of, workspace_of
 from envmatrix.model.errors import InputError
 from envmatrix.model.matrix import nearest
 from envmatrix.model.served import the_gpu
-from envmatrix.probes.this_host import ThisHost, this_host
-from envmatrix.report.answers import Answer, Facts, answer
 from envmatrix.report.questions import Prefer, Question, checked, spoken
+
+if TYPE_CHECKING:
+    from envmatrix.probes.this_host import ThisHost
+    from envmatrix.report.answers import Answer
 
 CPU = "cpu"
 
@@ -58,6 +60,9 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """Answer which environment to take, and give the commands. It needs no Docker."""
+    from envmatrix.probes.this_host import this_host
+    from envmatrix.report.answers import Facts, answer
+
     workspace = workspace_of(context)
     if prefer not in list(Prefer):
         raise InputError(
@@ -90,10 +95,10 @@ def recommend(
     if as_json:
         print_json(_document(question, host, taken, answers))
         return
-    for text in _host_told(host, taken):
-        say(text)
-    for found in answers:
-        say("")
+    say(*_host_told(host, taken))
+    for index, found in enumerate(answers):
+        if index or host:
+            say("")
         print_answer(found)
 
 

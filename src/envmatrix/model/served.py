@@ -26,7 +26,7 @@ Build = tuple[str, str, str, str]
 
 Cells that differ in the rest of their axes have wheels of the same architectures.
 """
-_DRIVER = re.compile(r"(\d{3,4})(\.\d{1,4}){0,3}")
+_DRIVER = re.compile(r"([0-9]{3,4})(\.[0-9]{1,4}){0,3}")
 
 
 def the_gpu(text: str, where: str) -> Gpu:

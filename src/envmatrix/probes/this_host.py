@@ -29,7 +29,7 @@ _BUFFER = 96
 _GPUS = 64
 """How many GPUs are looked at."""
 _NAME_LIMIT = 100
-_DRIVER = re.compile(r"\d{3,4}(\.\d{1,4}){1,3}")
+_DRIVER = re.compile(r"[0-9]{3,4}(\.[0-9]{1,4}){1,3}")
 _PRETTY = re.compile(r'^PRETTY_NAME=(["\']?)(?P<name>.*)\1$', re.MULTILINE)
 _READ = 10_000
 _DONE = 0

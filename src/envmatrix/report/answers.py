@@ -124,7 +124,7 @@ def answer(question: Question, entries: Sequence[Entry], facts: Facts) -> Answer
     The question must be in the words of the matrix (`questions.checked`).
     """
     ours = [entry for entry in entries if entry.axes.framework == question.framework]
-    asked = " and ".join(question.asked.values())
+    asked = ", ".join(question.asked.values())
     best = _best(question, ours, facts)
     if best is not None:
         return Answer(
@@ -247,17 +247,18 @@ def _commands(evidence: Evidence, facts: Facts) -> list[Command]:
     cuda = facts.matrix.axes.accelerator[cell.accelerator].cuda is not None
     run = evidence.image.run if evidence.image else ""
     packages = shlex.join(_requirements(cell, evidence, facts.matrix))
+    venv = f"uv venv --python {cell.python}"
     # pip looks at all indexes alike, and the locks were resolved so.
     uv = f" --index {cell.index} --index-strategy unsafe-best-match" if cell.index else ""
     pip = f" --extra-index-url {cell.index}" if cell.index else ""
     found = {
         "image": f"envmatrix build {cell.id}",
         "start": run or run_command(cell_tag(cell), gpus=cuda),
-        "uv": f"uv pip install{uv} {packages}",
-        "pip": f"python{cell.python} -m pip install{pip} {packages}",
+        "uv": f"{venv} && uv pip install{uv} {packages}",
+        "pip": f"python{cell.python} -m venv .venv && .venv/bin/pip install{pip} {packages}",
     }
     if lock := facts.lock_of(cell.id):
-        found["lock"] = f"uv pip install{uv} --require-hashes -r {shlex.quote(lock)}"
+        found["lock"] = f"{venv} && uv pip install{uv} --require-hashes -r {shlex.quote(lock)}"
     return [Command(what=what, line=line) for what, line in found.items()]
 
 

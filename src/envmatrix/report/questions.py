@@ -19,7 +19,7 @@ from envmatrix.report.entries import Entry
 NEWEST = "newest"
 AXES = ("version", "python", "os", "arch", "accelerator")
 """The axes that a question may ask beside the framework."""
-_PATCH = re.compile(r"(3\.\d{1,2})\.\d{1,3}\S{0,10}")
+_PATCH = re.compile(r"(3\.[0-9]{1,2})\.[0-9]{1,3}\S{0,10}")
 
 
 class Prefer(StrEnum):
@@ -56,7 +56,7 @@ class Question:
             "python": f"Python {self.python}",
             "accelerator": self.accelerator,
             "driver": f"the NVIDIA driver {self.driver}",
-            "version": self.version,
+            "version": f"version {self.version}",
             "arch": self.arch,
             "gpus": ", ".join(map(spoken, self.gpus)),
         }

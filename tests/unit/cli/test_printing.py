@@ -424,6 +424,6 @@ def test_reasons_beyond_the_first_are_counted(screen: Callable[..., Screen]) -> 
         for at in range(7)
     )
     printing.print_answer(Answer(framework="jinja2", asked="", refused=refused))
-    assert shown.lines[0] == "no answer for jinja2: no cell works or is partial"
+    assert shown.lines[0] == "no answer for jinja2: no such cell works or is partial"
     assert len(shown.lines) == 7
     assert shown.lines[-1] == "  and 2 other reasons, which `--json` tells"

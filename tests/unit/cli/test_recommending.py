@@ -25,7 +25,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that lets this machine be another one."""
 
     def be(host: ThisHost) -> None:
-        monkeypatch.setattr("envmatrix.cli.recommending.this_host", lambda: host)
+        monkeypatch.setattr("envmatrix.probes.this_host.this_host", lambda: host)
 
     be(PLAIN)
     return be
@@ -50,7 +50,7 @@ def test_an_answer(offline: Folder, command: Commands, host: Any) -> None:
     assert first.startswith("From this host: the architecture amd64. `--no-host`")
     assert f"✓ {GOOD}: works" in others
     assert f"  image:   envmatrix build {GOOD}" in others
-    assert "  uv:      uv pip install jinja2==3.1.6" in others
+    assert "  uv:      uv venv --python 3.11 && uv pip install jinja2==3.1.6" in others
     assert "Debian GNU/Linux 12 (bookworm) and its Python 3.11 narrow nothing" in out
     assert "No NVIDIA driver answers" in out
     assert "  newer:   jinja2 9.9.9 is impossible: " in out
@@ -64,7 +64,7 @@ def test_the_lock_is_told_only_where_it_is_committed(
     assert "requirements.lock" not in command(offline, "recommend").out
     assert command(offline, "lock", "--profile", "published").code == 0
     place = f"images/{GOOD}/requirements.lock"
-    told = f"  lock:    uv pip install --require-hashes -r {place}\n"
+    told = f" && uv pip install --require-hashes -r {place}\n"
     assert told in command(offline, "recommend").out
 
 
@@ -137,8 +137,8 @@ def test_without_an_answer_it_is_told_what_to_change(
     know(offline, GOOD)
     code, out, _ = command(offline, "recommend", "--version", "9.9.9", "--python", "3.11")
     assert code == 0
-    assert "no answer for jinja2: no cell works or is partial of what was asked: Python 3.11" in out
-    assert f"  without 9.9.9: ✓ works: {GOOD}\n" in out
+    assert "no answer for jinja2 with Python 3.11, version 9.9.9, amd64: no such cell" in out
+    assert f"  without version 9.9.9: ✓ works: {GOOD}\n" in out
     assert f"impossible: 1 cell, such as {IMPOSSIBLE}: " in out
 
 

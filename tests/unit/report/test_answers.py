@@ -257,9 +257,11 @@ def test_the_commands_of_an_answer(world: World) -> None:
     assert commands(world, CPU_310) == {
         "image": f"envmatrix build {CPU_310}",
         "start": f"docker run --rm -it --pull never --shm-size 1g envmatrix/cell:{CPU_310}",
-        "uv": f"uv pip install --index {index} --index-strategy unsafe-best-match "
+        "uv": f"uv venv --python 3.11 && uv pip install --index {index} "
+        "--index-strategy unsafe-best-match "
         "torch==2.10.0+cpu",
-        "pip": f"python3.11 -m pip install --extra-index-url {index} torch==2.10.0+cpu",
+        "pip": "python3.11 -m venv .venv && .venv/bin/pip install "
+        f"--extra-index-url {index} torch==2.10.0+cpu",
     }
 
 
@@ -280,9 +282,10 @@ def test_a_committed_lock_is_a_command(world: World) -> None:
     world.locks[CU130] = "images/a b/requirements.lock"
     found = commands(world, CU130)
     assert found["lock"] == (
+        "uv venv --python 3.11 && "
         "uv pip install --require-hashes -r 'images/a b/requirements.lock'"
     )
-    assert found["uv"] == "uv pip install torch===2.10.0 numpy"
+    assert found["uv"] == "uv venv --python 3.11 && uv pip install torch===2.10.0 numpy"
 
 
 @pytest.mark.parametrize(("wheels", "constrained"), [({"setuptools": "81"}, True), ({}, False)])
@@ -326,7 +329,7 @@ def test_each_value_that_stands_in_the_way_is_told(world: World) -> None:
     world.know(CPU_310)
     found = world.ask(python="3.9", os="debian12", version="2.10.0")
     assert found.choice is None
-    assert found.asked == "debian12 and Python 3.9 and 2.10.0"
+    assert found.asked == "debian12, Python 3.9, version 2.10.0"
     (change,) = found.changes
     assert (change.fields, change.said, change.id) == (("python",), "Python 3.9", CPU_310)
 
