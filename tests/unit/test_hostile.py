@@ -127,7 +127,14 @@ def test_what_an_image_prints_is_inert(
     """Output, exceptions, reasons and facts of a probe act upon nothing, in every command."""
     fake.on_run = ENDS[end]
     check(command(project, "run", GOOD), project)
-    commands = ("plan", "plan --grid", f"explain {GOOD} -v", f"explain {GOOD}", "report", "recommend")
+    commands = (
+        "plan",
+        "plan --grid",
+        f"explain {GOOD} -v",
+        f"explain {GOOD}",
+        "report",
+        "recommend",
+    )
     for arguments in (*map(str.split, commands), ["run", GOOD], ["verify", GOOD]):
         check(command(project, *arguments), project)
         check(command(project, *arguments, "--json"), project)

@@ -67,7 +67,7 @@ def python(folder: Path, program: str, *arguments: str) -> subprocess.CompletedP
 def test_a_command_that_needs_no_docker_imports_none(
     project: Path, arguments: tuple[str, ...], said: str, block: str
 ) -> None:
-    """plan, explain, recommend and report run in a project, and import neither docker nor requests."""
+    """Such a command runs in a project, and imports neither docker nor requests."""
     ran = python(project, block + RUN, *arguments)
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stderr.splitlines()[-1]) == {"codes": [0], "loaded": []}

@@ -25,6 +25,7 @@ CPU = "cpu"
 
 def recommend(
     context: typer.Context,
+    *,
     framework: Annotated[
         str, typer.Option(help="Such as torch. Default: an answer for each framework.")
     ] = "",
@@ -53,7 +54,6 @@ def recommend(
             "image."
         ),
     ] = Prefer.NEWEST.value,
-    *,
     no_host: Annotated[
         bool, typer.Option("--no-host", help="Take nothing from this host.")
     ] = False,

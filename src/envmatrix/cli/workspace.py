@@ -81,7 +81,7 @@ class Workspace:
             InputError: a selector or the profile matches nothing.
         """
         chosen = choose(
-            self.matrix, self.cells, select or (), profile, native_arch(), self.knowledge
+            self.matrix, self.cells, select or (), profile, native_arch(), known=self.knowledge
         )
         if not chosen:
             raise InputError(

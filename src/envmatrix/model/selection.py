@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Protocol
 
@@ -23,7 +23,13 @@ from envmatrix.model.matrix import (
     nearest,
     value_matches,
 )
-from envmatrix.model.served import architectures_known, build_of, driver_branch, floor_branch, the_gpu
+from envmatrix.model.served import (
+    architectures_known,
+    build_of,
+    driver_branch,
+    floor_branch,
+    the_gpu,
+)
 from envmatrix.model.verdicts import Judgement, Verdict
 
 PUBLISHED = "published"
@@ -48,6 +54,7 @@ def choose(
     selectors: Iterable[str],
     profile: str | None,
     native: str = DEFAULT_ARCH,
+    *,
     known: Known | None = None,
 ) -> list[Cell]:
     """Return the cells that the selectors and the profile leave.
@@ -58,9 +65,9 @@ def choose(
     Several narrow down; exact ids, and values of one axis, are alternatives of each other.
     Without a profile, selectors choose from all cells; without either it is the `quick` profile.
 
-    `verdict=works`, `driver=570` and `gpu=RTX 4090` choose by what is `known` of the cells. A driver
-    chooses the CUDA lines that it serves. A GPU chooses the cells whose build is known to serve it:
-    by the evidence of the cell, or of any cell with that build.
+    `verdict=works`, `driver=570` and `gpu=RTX 4090` choose by what is `known` of the cells. A
+    driver chooses the CUDA lines that it serves. A GPU chooses the cells whose build is known to
+    serve it: by the evidence of the cell, or of any cell with that build.
 
     Raises:
         InputError: an unknown profile or axis, a selector that matches nothing, or one that asks
@@ -88,38 +95,37 @@ def choose(
         narrowed = [
             cell for cell in narrowed if any(_axis_matches(cell, axis, value) for value in values)
         ]
-    for fact in (axis for axis in asked if axis in FACTS):
-        narrowed = _by_fact(matrix, cells, narrowed, fact, asked[fact], known)
-    return narrowed
+    facts = {fact: values for fact, values in asked.items() if fact in FACTS}
+    return _by_facts(matrix, cells, narrowed, facts, known=known) if facts else narrowed
 
 
-def _by_fact(
+def _by_facts(
     matrix: Matrix,
     cells: Sequence[Cell],
     narrowed: Sequence[Cell],
-    fact: str,
-    values: Sequence[str],
+    facts: Mapping[str, Sequence[str]],
+    *,
     known: Known | None,
 ) -> list[Cell]:
-    """Return the cells of which one of the values of a fact is known."""
-    if known is None:
-        raise InputError(
-            f"{fact}= asks what is known of cells, and nothing is known here",
-            where=f"selector {fact}={values[0]}",
-            next_step="choose by ids and axes: " + ", ".join(AXES),
-        )
-    chosen: set[str] = set()
-    for value in values:
-        fits = _fact(matrix, cells, fact, value, known)
-        found = {cell.id for cell in narrowed if fits(cell)}
-        if not found:
+    """Return the cells of which one of the values of each fact is known."""
+    for fact, values in facts.items():
+        if known is None:
             raise InputError(
-                f"of no cell that is left it is known that {fact}={value}",
-                where=f"selector {fact}={value}",
-                next_step="see what is known of them: `envmatrix plan` with the other selectors",
+                f"{fact}= asks what is known of cells, and nothing is known here",
+                where=f"selector {fact}={values[0]}",
+                next_step="choose by ids and axes: " + ", ".join(AXES),
             )
-        chosen |= found
-    return [cell for cell in narrowed if cell.id in chosen]
+        fits = [_fact(matrix, cells, fact, value, known) for value in values]
+        for value, one in zip(values, fits, strict=True):
+            if not any(map(one, narrowed)):
+                raise InputError(
+                    f"of no cell that is left it is known that {fact}={value}",
+                    where=f"selector {fact}={value}",
+                    next_step="see what is known of them: `envmatrix plan` with the other "
+                    "selectors",
+                )
+        narrowed = [cell for cell in narrowed if any(one(cell) for one in fits)]
+    return list(narrowed)
 
 
 def _fact(
@@ -141,9 +147,7 @@ def _fact(
         return lambda cell: known.judgement(cell).verdict == value
     if fact == "driver":
         branch = driver_branch(value, where)
-        floors = {
-            name: floor_branch(one.driver) for name, one in matrix.axes.accelerator.items()
-        }
+        floors = {name: floor_branch(one.driver) for name, one in matrix.axes.accelerator.items()}
         served = {name for name, floor in floors.items() if floor and floor <= branch}
         return lambda cell: cell.accelerator in served
     capability = the_gpu(value, where).capability

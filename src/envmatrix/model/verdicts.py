@@ -80,9 +80,7 @@ RUN = "`envmatrix run CELL`"
 LOCKED = Judgement(
     Verdict.UNKNOWN, "lock", "not-attempted", "it has a lock, and was not built", RUN
 )
-NOT_ATTEMPTED = Judgement(
-    Verdict.UNKNOWN, "plan", "not-attempted", "nothing was tried yet", RUN
-)
+NOT_ATTEMPTED = Judgement(Verdict.UNKNOWN, "plan", "not-attempted", "nothing was tried yet", RUN)
 
 
 def excluded_by_rule(reason: str) -> Judgement:

@@ -59,9 +59,7 @@ class ThisHost:
     graphics: Graphics | None
 
 
-def this_host(
-    os_release: Path = OS_RELEASE, load: Callable[[str], Any] = ctypes.CDLL
-) -> ThisHost:
+def this_host(os_release: Path = OS_RELEASE, load: Callable[[str], Any] = ctypes.CDLL) -> ThisHost:
     """Return what this machine is. `load` opens a shared library."""
     return ThisHost(
         machine=platform.machine(),

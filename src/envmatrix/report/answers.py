@@ -146,12 +146,16 @@ def answer(question: Question, entries: Sequence[Entry], facts: Facts) -> Answer
 
 def _best(question: Question, entries: Iterable[Entry], facts: Facts) -> Entry | None:
     """Return the first of the answers in their order."""
-    fitting = (one for one in entries if one.verdict in USABLE and _fits_axes(one, question))
+    fitting = (one for one in entries if _is_usable(one) and _fits_axes(one, question))
     found = [one for one in fitting if not _hindrance(one, question, facts)]
     # The last rule is applied first: a sort keeps the order of what it finds equal.
     for key, descending in reversed(_order(question, facts)):
         found.sort(key=key, reverse=descending)
     return next(iter(found), None)
+
+
+def _is_usable(entry: Entry) -> bool:
+    return entry.evidence is not None and entry.verdict in USABLE
 
 
 def _fits_axes(entry: Entry, question: Question) -> bool:
@@ -160,8 +164,8 @@ def _fits_axes(entry: Entry, question: Question) -> bool:
 
 def _hindrance(entry: Entry, question: Question, facts: Facts) -> str:
     """Return why a cell with all values of its axes is no answer; empty: it is one."""
-    if entry.evidence is None or entry.verdict not in USABLE:
-        return entry.judgement.cause
+    if entry.evidence is None or not _is_usable(entry):
+        return entry.judgement.cause or "nobody ran it"
     line = facts.matrix.axes.accelerator[entry.axes.accelerator]
     if question.asks_cuda and line.cuda is None:
         return "it is a CPU build, which uses no GPU"
@@ -320,13 +324,11 @@ def _refused(question: Question, entries: Iterable[Entry], facts: Facts) -> Iter
     """Yield the cells that have all that was asked, in groups of one reason each."""
     fitting = _asked_for(question, entries, facts)
     hindered = [
-        replace(
-            one, judgement=Judgement(one.verdict, "", cause=_hindrance(one, question, facts))
-        )
+        replace(one, judgement=Judgement(one.verdict, "", cause=_hindrance(one, question, facts)))
         for one in fitting
-        if one.verdict in USABLE
+        if _is_usable(one)
     ]
-    others = [one for one in fitting if one.verdict not in USABLE]
+    others = [one for one in fitting if not _is_usable(one)]
     for group in grouped([*hindered, *others]):
         known = group.judgement
         yield Refused(

@@ -67,9 +67,7 @@ def grids(entries: Iterable[Entry]) -> list[Grid]:
     return [_grid(framework, rows) for framework, rows in found.items()]
 
 
-def _grid(
-    framework: str, rows: Mapping[tuple[str, str], Mapping[str, Sequence[Entry]]]
-) -> Grid:
+def _grid(framework: str, rows: Mapping[tuple[str, str], Mapping[str, Sequence[Entry]]]) -> Grid:
     newest = sorted(rows, key=lambda row: Version(row[0]), reverse=True)
     ordered = sorted(newest, key=lambda row: row[1])
     pythons = {python for row in rows.values() for python in row}
@@ -186,8 +184,7 @@ def _parts(entries: Sequence[Entry]) -> Iterator[str]:
         having = [entry for entry in entries if entry.verdict is verdict]
         if having and verdict in _RUN:
             places = [
-                escaped(place(one.axes)) + (" (emulated)" if one.emulated else "")
-                for one in having
+                escaped(place(one.axes)) + (" (emulated)" if one.emulated else "") for one in having
             ]
             yield f"{MARKS[verdict]} {', '.join(places)}"
         elif having:

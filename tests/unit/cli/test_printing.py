@@ -34,6 +34,7 @@ from envmatrix.model.verdicts import NOT_ATTEMPTED, Judgement, Verdict
 from envmatrix.report.answers import Answer, Refused
 from envmatrix.report.entries import Entry
 from envmatrix.report.grid import legend
+from envmatrix.report.table import WHY_SHARED_MEMORY
 
 SMALL = load(MATRIX, "matrix.yaml")
 CELLS = {cell.id: cell for cell in expand(SMALL)}
@@ -374,7 +375,7 @@ def test_a_story_leads_with_how_to_start_the_image(screen: Callable[..., Screen]
         "  jinja2 3.1.6 works on Python 3.11, debian12 and cpu: 1 probe ran and passed.",
         f"  image:   envmatrix build {CELL.id}",
         f"  start:   {run}",
-        f"           {printing.WHY_SHARED_MEMORY}",
+        f"           {WHY_SHARED_MEMORY}",
         f"  more:    envmatrix explain {CELL.id} --verbose",
     ] == shown.lines
 

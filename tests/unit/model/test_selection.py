@@ -5,7 +5,6 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from samples import the_evidence
 
 from envmatrix.model.cells import Cell, expand

@@ -113,8 +113,11 @@ def test_nvml_tells_the_gpus_and_the_driver(smi: Path) -> None:
 )
 def test_where_nvml_does_not_answer_nvidia_smi_is_asked(smi: Path, fails: str) -> None:
     """It names the GPUs, and the names give the capabilities."""
-    install(smi, 'test "$1 $2" = "--query-gpu=name,driver_version --format=csv,noheader" || exit 2\n'
-                 "echo 'Tesla T4, 535.183.01'\necho 'Tesla T4, 535.183.01'")
+    install(
+        smi,
+        'test "$1 $2" = "--query-gpu=name,driver_version --format=csv,noheader" || exit 2\n'
+        "echo 'Tesla T4, 535.183.01'\necho 'Tesla T4, 535.183.01'",
+    )
     gpus = () if fails == "gpus" else (H100,)
     driver = "[unknown]" if fails == "version" else "570.1"
     library = FakeNvml(*gpus, driver=driver, fails=[fails])
@@ -165,7 +168,10 @@ def test_without_the_program_there_are_no_gpus(smi: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ('NAME=x\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n', "Debian GNU/Linux 12 (bookworm)"),
+        (
+            'NAME=x\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n',
+            "Debian GNU/Linux 12 (bookworm)",
+        ),
         ("PRETTY_NAME=Arch\n", "Arch"),
         ("PRETTY_NAME='a\x1b[31mb'\n", "ab"),
         ("NAME=x\n", platform.system()),

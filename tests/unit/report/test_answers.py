@@ -282,8 +282,7 @@ def test_a_committed_lock_is_a_command(world: World) -> None:
     world.locks[CU130] = "images/a b/requirements.lock"
     found = commands(world, CU130)
     assert found["lock"] == (
-        "uv venv --python 3.11 && "
-        "uv pip install --require-hashes -r 'images/a b/requirements.lock'"
+        "uv venv --python 3.11 && uv pip install --require-hashes -r 'images/a b/requirements.lock'"
     )
     assert found["uv"] == "uv venv --python 3.11 && uv pip install torch===2.10.0 numpy"
 
@@ -309,8 +308,6 @@ def test_newer_versions_that_are_no_answer_are_told(world: World) -> None:
         *("2.10.0", "broken", "no libx.so", CPU_310, "add it"),
     )
     assert world.ask(version="2.9.1").newer == ()
-    (passed,) = world.ask(python="3.11", os="debian12", accelerator="cu126").newer or (None,)
-    assert passed is None
 
 
 def test_a_newer_version_that_does_not_serve_says_so(world: World) -> None:
