@@ -58,7 +58,7 @@ def python(folder: Path, program: str, *arguments: str) -> subprocess.CompletedP
     [
         (("plan",), "2 cells: 2 unknown"),
         (("explain", "torch-2.10.0-py3.11-debian12-cpu"), "nothing was tried yet"),
-        (("plan", "--grid"), "2.10.0    ?     ?"),
+        (("plan", "--grid"), "2.10.0     ?     ?"),
         (("recommend", "--no-host"), "no answer for torch"),
         (("report", "--out", "out"), "written to out/"),
     ],

@@ -31,7 +31,7 @@ from envmatrix.report.table import HEADINGS, MARKS, WHY_SHARED_MEMORY, commands,
 
 if TYPE_CHECKING:
     from envmatrix.probes.headers import Probe
-    from envmatrix.report.answers import Answer, Choice
+    from envmatrix.report.answers import Answer, Choice, Refused
 
 NAMED_WHEELS = 4
 """The wheels of a group that are named. The others are counted."""
@@ -209,10 +209,6 @@ def print_grids(entries: Sequence[Entry]) -> None:
     say(*legend(), summary([entry.verdict for entry in entries]))
 
 
-REFUSED = 5
-"""How many reasons are told of cells that are no answer. The others are counted."""
-
-
 def print_answer(found: Answer) -> None:
     """Print which cell answers a question, with its commands; or what would have to change."""
     if found.choice:
@@ -228,13 +224,23 @@ def print_answer(found: Answer) -> None:
         )
     for change in found.changes:
         say(f"  without {change.said}: {MARKS[change.verdict]} {change.verdict}: {change.id}")
-    for refused in found.refused[:REFUSED]:
-        cells = counted(len(refused.cells), "cell") + f", such as {refused.cells[0]}"
-        say(f"  {MARKS[refused.verdict]} {refused.verdict}: {cells}: {refused.cause}")
-        if refused.remedy:
-            say(f"      {refused.remedy}")
-    if len(found.refused) > REFUSED:
-        say(f"  and {len(found.refused) - REFUSED} other reasons, which `--json` tells")
+    _print_refused(found.refused)
+
+
+def _print_refused(reasons: Sequence[Refused]) -> None:
+    """Print a line for each class of reasons. The first of a class stands for all of it."""
+    classes: dict[tuple[Verdict, str], list[Refused]] = {}
+    for reason in reasons:
+        classes.setdefault((reason.verdict, reason.class_), []).append(reason)
+    for (verdict, kind), ours in classes.items():
+        first, *others = ours
+        cells = counted(sum(len(one.cells) for one in ours), "cell")
+        name = f" ({kind})" if kind else ""
+        say(f"  {MARKS[verdict]} {verdict}{name}: {cells}, such as {first.cells[0]}: {first.cause}")
+        if first.remedy:
+            say(f"      {first.remedy}")
+        if others:
+            say(f"      {counted(len(others), 'other cause')} of this class, which `--json` tells")
 
 
 def _print_choice(choice: Choice) -> None:

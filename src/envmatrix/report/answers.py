@@ -14,7 +14,8 @@ The rules. The page follows the same.
     before CUDA where no GPU and no driver was asked; the newest CUDA line; the newest Python; the
     newest operating system, which is the one with the newest C library; the id.
 7.  The first is the answer. Of the newer versions that it passes over, the newest of each verdict
-    is told, with the best cell of that version.
+    is told, with the best cell of that version. Of several the one is told that has most axes in
+    common with the answer.
 8.  Where no cell is an answer, each value that was asked is left out in turn. If that does not
     help, two are, then three, and so on. Each that helps is told with the answer there is then.
 9.  Beside that, the verdicts of the cells that have all values of their axes are told, with causes.
@@ -289,7 +290,10 @@ def _newer(
             by_version.setdefault(entry.axes.version, []).append(entry)
     told = set()
     for version in sorted(by_version, key=Version, reverse=True):
-        first = min(by_version[version], key=lambda one: BEST_FIRST.index(one.verdict))
+        first = min(
+            by_version[version],
+            key=lambda one: (BEST_FIRST.index(one.verdict), -_in_common(one, best)),
+        )
         if first.verdict not in told:
             told.add(first.verdict)
             yield Passed(
@@ -299,6 +303,11 @@ def _newer(
                 id=first.id,
                 remedy=first.judgement.remedy,
             )
+
+
+def _in_common(one: Entry, other: Entry) -> int:
+    """Return on how many axes two cells have the same value."""
+    return sum(getattr(one.axes, name) == getattr(other.axes, name) for name in AXES)
 
 
 # --- where there is no answer ----------------------------------------------------------------

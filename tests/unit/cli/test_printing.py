@@ -417,14 +417,22 @@ def test_grids_are_told_with_their_legend(screen: Callable[..., Screen]) -> None
     ]
 
 
-def test_reasons_beyond_the_first_are_counted(screen: Callable[..., Screen]) -> None:
-    """An answer names a few reasons, and says where the others are."""
+def test_reasons_of_one_class_share_a_line(screen: Callable[..., Screen]) -> None:
+    """The first cause of a class is told with what to do, and the others are counted."""
     shown = screen()
-    refused = tuple(
-        Refused(verdict=Verdict.UNKNOWN, class_="x", cause=f"{at}", remedy="", cells=("a",))
-        for at in range(7)
-    )
-    printing.print_answer(Answer(framework="jinja2", asked="", refused=refused))
-    assert shown.lines[0] == "no answer for jinja2: no such cell works or is partial"
-    assert len(shown.lines) == 7
-    assert shown.lines[-1] == "  and 2 other reasons, which `--json` tells"
+    refused = [
+        Refused(verdict=verdict, class_=kind, cause=cause, remedy=remedy, cells=cells)
+        for verdict, kind, cause, remedy, cells in (
+            (Verdict.PARTIAL, "", "no code", "", ("a",)),
+            (Verdict.UNKNOWN, "blocked", "no network", "lock it", ("b", "c")),
+            (Verdict.UNKNOWN, "blocked", "no disk", "", ("d",)),
+        )
+    ]
+    printing.print_answer(Answer(framework="jinja2", asked="", refused=tuple(refused)))
+    assert shown.lines == [
+        "no answer for jinja2: no such cell works or is partial",
+        "  ~ partial: 1 cell, such as a: no code",
+        "  ? unknown (blocked): 3 cells, such as b: no network",
+        "      lock it",
+        "      1 other cause of this class, which `--json` tells",
+    ]

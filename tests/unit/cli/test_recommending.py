@@ -138,7 +138,7 @@ def test_without_an_answer_it_is_told_what_to_change(
     assert code == 0
     assert "no answer for jinja2 with Python 3.11, version 9.9.9, amd64: no such cell" in out
     assert f"  without version 9.9.9: ✓ works: {GOOD}\n" in out
-    assert f"impossible: 1 cell, such as {IMPOSSIBLE}: " in out
+    assert f"impossible (no-such-version): 1 cell, such as {IMPOSSIBLE}: " in out
 
 
 def test_a_reason_tells_what_to_do(offline: Folder, command: Commands, host: Any) -> None:

@@ -310,6 +310,13 @@ def test_newer_versions_that_are_no_answer_are_told(world: World) -> None:
     assert world.ask(version="2.9.1").newer == ()
 
 
+def test_of_equal_cells_of_a_newer_version_the_nearest_is_told(world: World) -> None:
+    """The command that it gives is about the cell that is most like the answer."""
+    world.know(CPU_29)
+    (passed,) = world.ask().newer
+    assert (passed.verdict, passed.id) == ("unknown", CPU_310)
+
+
 def test_a_newer_version_that_does_not_serve_says_so(world: World) -> None:
     """A newer version that works elsewhere is told with what hinders it here."""
     world.know("torch-2.9.1-py3.11-debian12-cu126")
