@@ -106,7 +106,7 @@ def grid_lines(grid: Grid) -> Iterator[str]:
 def legend() -> tuple[str, str]:
     """Return what the marks of a grid mean, in two lines."""
     marks = ", ".join(f"{MARKS[verdict]} {verdict}" for verdict in Verdict)
-    return (f"{marks}, blank: no such cell.", _MEANING)
+    return (f"{marks}, blank: no cell.", _MEANING)
 
 
 def _mark(row: Row, python: str) -> str:
@@ -145,7 +145,7 @@ _LEFT_OUT = "\nThe rest is left out: it is too large for this page. `table.md` h
 
 def _table(grid: Grid, evidence: str) -> str:
     lines = [
-        f"| {escaped(grid.framework)} | " + " | ".join(grid.pythons) + " |",
+        f"| {escaped(grid.framework)} on Python | " + " | ".join(grid.pythons) + " |",
         "| --- |" + " :-: |" * len(grid.pythons),
     ]
     for row in grid.rows:

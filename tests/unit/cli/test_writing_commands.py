@@ -335,7 +335,7 @@ def test_report_as_the_summary_of_a_job(offline: Folder, command: Commands) -> N
     for _ in range(2):
         assert command(offline, "report", "--summary", "summary.md").code == 0
     page = offline.read("summary.md")
-    assert page.count("## envmatrix\n\n2 cells: 2 unknown\n\n| jinja2 | 3.11 |\n") == 2
+    assert page.count("## envmatrix\n\n2 cells: 2 unknown\n\n| jinja2 on Python | 3.11 |\n") == 2
     assert page.endswith("\n\n")
 
 

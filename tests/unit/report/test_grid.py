@@ -118,7 +118,7 @@ def test_the_markdown_of_a_grid() -> None:
     """One table a framework, a link for what was run, and no line below where nothing differs."""
     found = markdown([cell(), cell(Verdict.UNKNOWN, python="3.12")], "reports/cells")
     assert found.startswith(
-        "| torch | 3.11 | 3.12 |\n| --- | :-: | :-: |\n"
+        "| torch on Python | 3.11 | 3.12 |\n| --- | :-: | :-: |\n"
         "| 2.10.0 | [✓](reports/cells/torch-2.10.0-py3.11-debian12-cpu.json) | ? |\n\n✓ works, "
     )
     assert "\n- " not in found
@@ -178,7 +178,7 @@ def test_a_summary_of_thousands_of_cells_is_shown(length: int) -> None:
     """It is smaller than what GitHub drops, holds every grid, and says what it left out."""
     found = job_summary(many(length))
     assert len(found.encode()) <= SUMMARY_LIMIT
-    assert found.startswith("## envmatrix\n\n3000 cells: 3000 broken\n\n| torch | 3.11 |\n")
+    assert found.startswith("## envmatrix\n\n3000 cells: 3000 broken\n\n| torch on Python | 3.11 |\n")
     assert ("The rest is left out" in found) is (length == 900)
 
 
