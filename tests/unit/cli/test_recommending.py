@@ -191,3 +191,13 @@ def test_every_framework_with_the_version_gets_an_answer(
 
     assert frameworks() == ["jinja2", "other"]
     assert frameworks("--version", "1.0") == ["other"]
+
+
+def test_only_the_framework_that_was_asked_is_answered(
+    offline: Folder, command: Commands, host: Any
+) -> None:
+    """Without the facts of a host the answer is the first line."""
+    know(offline, GOOD)
+    code, out, _ = command(offline, "recommend", "--framework", "jinja2", "--no-host")
+    assert code == 0
+    assert out.startswith(f"✓ {GOOD}: works\n  jinja2 3.1.6 works on Python 3.11")

@@ -178,7 +178,9 @@ def test_a_summary_of_thousands_of_cells_is_shown(length: int) -> None:
     """It is smaller than what GitHub drops, holds every grid, and says what it left out."""
     found = job_summary(many(length))
     assert len(found.encode()) <= SUMMARY_LIMIT
-    assert found.startswith("## envmatrix\n\n3000 cells: 3000 broken\n\n| torch on Python | 3.11 |\n")
+    assert found.startswith(
+        "## envmatrix\n\n3000 cells: 3000 broken\n\n| torch on Python | 3.11 |\n"
+    )
     assert ("The rest is left out" in found) is (length == 900)
 
 
