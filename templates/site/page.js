@@ -66,7 +66,7 @@
   const order = (question) => (one, other) => {
     const keys = (cell) => [
       VERDICTS.indexOf(cell.verdict), cell.run.emulated ? 1 : 0, -cell.at[1],
-      question.gpu || question.branch ? -cell.at[4] : cell.at[4], -cell.at[2], -cell.at[3],
+      !question.gpu && !question.branch && isCuda(cell) ? 1 : 0, -cell.at[4], -cell.at[2], -cell.at[3],
     ];
     const left = keys(one), right = keys(other);
     for (let place = 0; place < left.length; place += 1) {

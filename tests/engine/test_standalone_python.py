@@ -98,7 +98,7 @@ def test_a_python_that_the_os_has_not_comes_from_the_users_mirror(
     mirror.put(OF_DEBIAN, b"")  # Nothing more is taken from the mirror.
     code, cells = project.run_json("verify", CELL)
     assert (code, cells[CELL]["reproducibility"]["status"]) == (0, "proven")
-    explained = project.run("explain", CELL).stdout
+    explained = project.run("explain", CELL, "--verbose").stdout
     assert "standalone CPython 3.9.2, build 20261101" in explained
 
 

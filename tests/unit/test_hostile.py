@@ -127,7 +127,15 @@ def test_what_an_image_prints_is_inert(
     """Output, exceptions, reasons and facts of a probe act upon nothing, in every command."""
     fake.on_run = ENDS[end]
     check(command(project, "run", GOOD), project)
-    for arguments in (["plan"], ["explain", GOOD], ["report"], ["run", GOOD], ["verify", GOOD]):
+    commands = (
+        "plan",
+        "plan --grid",
+        f"explain {GOOD} -v",
+        f"explain {GOOD}",
+        "report",
+        "recommend",
+    )
+    for arguments in (*map(str.split, commands), ["run", GOOD], ["verify", GOOD]):
         check(command(project, *arguments), project)
         check(command(project, *arguments, "--json"), project)
 
@@ -203,7 +211,7 @@ def test_evidence_of_others_is_inert_in_every_field(project: Folder, command: Co
     (project.root / f".envmatrix/cells/{GOOD}.json").unlink()
     for place, _ in scalars(data):
         publish(project, replaced(data, place, HOSTILE))
-        for arguments in (["explain", GOOD], ["report", GOOD]):
+        for arguments in (["explain", GOOD, "-v"], ["recommend"], ["report", GOOD]):
             check(command(project, *arguments), project)
 
 

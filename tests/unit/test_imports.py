@@ -60,6 +60,8 @@ def python(folder: Path, program: str, *arguments: str) -> subprocess.CompletedP
     [
         (("plan",), "2 cells: 2 unknown"),
         (("explain", "torch-2.10.0-py3.11-debian12-cpu"), "nothing was tried yet"),
+        (("plan", "--grid"), "2.10.0     ?     ?"),
+        (("recommend", "--no-host"), "no answer for torch"),
         (("report", "--out", "out"), "written to out/"),
         (("report", "--out", "out", "--site"), "written to out/"),
         (("diff", "new", "new"), "0 cells: none"),
@@ -69,7 +71,7 @@ def python(folder: Path, program: str, *arguments: str) -> subprocess.CompletedP
 def test_a_command_that_needs_no_docker_imports_none(
     project: Path, arguments: tuple[str, ...], said: str, block: str
 ) -> None:
-    """plan, explain, report and diff run in a project, and import neither docker nor requests."""
+    """Such a command runs in a project, and imports neither docker nor requests."""
     ran = python(project, block + RUN, *arguments)
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stderr.splitlines()[-1]) == {"codes": [0], "loaded": []}

@@ -12,7 +12,16 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 from envmatrix import __version__
-from envmatrix.cli import comparing, diagnosing, locking, planning, reporting, running, shell
+from envmatrix.cli import (
+    comparing,
+    diagnosing,
+    locking,
+    planning,
+    recommending,
+    reporting,
+    running,
+    shell,
+)
 from envmatrix.cli.printing import say, say_error
 from envmatrix.cli.workspace import Workspace
 from envmatrix.model.errors import EnvmatrixError, SurroundingsError
@@ -58,6 +67,7 @@ for command in (
     reporting.report,
     running.verify,
     planning.explain,
+    recommending.recommend,
     comparing.diff,
     diagnosing.diagnose,
     planning.probes,

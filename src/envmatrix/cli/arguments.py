@@ -9,7 +9,9 @@ import typer
 Select = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[SELECT]...", help="Cell id, glob on ids, or axis=value. Several narrow down."
+        metavar="[SELECT]...",
+        help="Cell id, glob on ids, axis=value, verdict=works, driver=570, or gpu=NAME. Several "
+        "narrow down.",
     ),
 ]
 Profile = Annotated[

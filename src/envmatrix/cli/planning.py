@@ -8,7 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from envmatrix.cli.arguments import AsJson, Profile, Select
-from envmatrix.cli.printing import print_json, print_layers, print_plan, print_probes, print_story
+from envmatrix.cli.printing import (
+    print_grids,
+    print_json,
+    print_layers,
+    print_plan,
+    print_probes,
+    print_story,
+)
 from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.cells import Cell
 
@@ -20,6 +27,10 @@ def plan(
     *,
     layers: Annotated[
         bool, typer.Option("--layers", help="Show which layers the cells install, and share.")
+    ] = False,
+    grid: Annotated[
+        bool,
+        typer.Option("--grid", help="One grid a framework: releases by Pythons, best verdicts."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -34,6 +45,9 @@ def plan(
             print_layers(bases)
         return
     workspace.tell_of_idle_probes()
+    if grid and not as_json:
+        print_grids(workspace.reporting.entries(chosen))
+        return
     known = [(cell, workspace.knowledge.judgement(cell)) for cell in chosen]
     if as_json:
         cells = [
@@ -72,8 +86,19 @@ def _layers(workspace: Workspace, cells: Sequence[Cell]) -> list[dict[str, Any]]
     return [base for base in bases.values() if base["cells"]]
 
 
-def explain(context: typer.Context, cell: str, *, as_json: AsJson = False) -> None:
-    """Tell the whole story of one cell."""
+def explain(
+    context: typer.Context,
+    cell: str,
+    *,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Also what was observed, each probe, the layers, the inputs."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether one cell works, how to start it, or why not and what to do."""
     workspace = workspace_of(context)
     one = workspace.only(cell)
     found = workspace.reporting.evidence(one)
@@ -81,7 +106,8 @@ def explain(context: typer.Context, cell: str, *, as_json: AsJson = False) -> No
         print_json(found.to_json())
     else:
         drift = workspace.packages.drift_below(one, found.layers)
-        print_story(one, found, drift or workspace.pulled.drift_of(one, found))
+        drift = drift or workspace.pulled.drift_of(one, found)
+        print_story(one, found, drift, verbose=verbose)
 
 
 def probes(context: typer.Context, *, as_json: AsJson = False) -> None:

@@ -25,10 +25,13 @@ from envmatrix.model.probe_results import Outcome
 from envmatrix.model.text import json_line, line
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.report.document import summary
+from envmatrix.report.entries import Entry, sentence
+from envmatrix.report.grid import grid_lines, grids, legend
 from envmatrix.report.table import HEADINGS, MARKS, WHY_SHARED_MEMORY, commands, row
 
 if TYPE_CHECKING:
     from envmatrix.probes.headers import Probe
+    from envmatrix.report.answers import Answer, Choice, Refused
 
 NAMED_WHEELS = 4
 """The wheels of a group that are named. The others are counted."""
@@ -199,23 +202,90 @@ def print_verified(cells: Iterable[Evidence]) -> None:
             say(f"  there is no image: {cell.cause}")
 
 
-def print_story(cell: Cell, found: Evidence, drift: str) -> None:
-    """Print the whole story of one cell; `drift` says how its system differs from the published."""
-    say(f"{cell.id}: {found.told}", style=COLOURS[found.verdict])
+def print_grids(entries: Sequence[Entry]) -> None:
+    """Print a grid of releases by Pythons for each framework, what its marks mean, the counts."""
+    for grid in grids(entries):
+        say(*grid_lines(grid), "")
+    say(*legend(), summary([entry.verdict for entry in entries]))
+
+
+def print_answer(found: Answer) -> None:
+    """Print which cell answers a question, with its commands; or what would have to change."""
+    if found.choice:
+        _print_choice(found.choice)
+    else:
+        asked = f" with {found.asked}" if found.asked else ""
+        say(f"no answer for {found.framework}{asked}: no such cell works or is partial")
+    for passed in found.newer:
+        remedy = f" ({passed.remedy})" if passed.remedy else ""
+        say(
+            f"  newer:   {found.framework} {passed.version} is {passed.verdict}: "
+            f"{passed.cause or passed.id}{remedy}"
+        )
+    for change in found.changes:
+        say(f"  without {change.said}: {MARKS[change.verdict]} {change.verdict}: {change.id}")
+    _print_refused(found.refused)
+
+
+def _print_refused(reasons: Sequence[Refused]) -> None:
+    """Print a line for each class of reasons. The first of a class stands for all of it."""
+    classes: dict[tuple[Verdict, str], list[Refused]] = {}
+    for reason in reasons:
+        classes.setdefault((reason.verdict, reason.class_), []).append(reason)
+    for (verdict, kind), ours in classes.items():
+        first, *others = ours
+        cells = counted(sum(len(one.cells) for one in ours), "cell")
+        name = f" ({kind})" if kind else ""
+        say(f"  {MARKS[verdict]} {verdict}{name}: {cells}, such as {first.cells[0]}: {first.cause}")
+        if first.remedy:
+            say(f"      {first.remedy}")
+        if others:
+            say(f"      {counted(len(others), 'other cause')} of this class, which `--json` tells")
+
+
+def _print_choice(choice: Choice) -> None:
+    say(f"{MARKS[choice.verdict]} {choice.id}: {choice.verdict}", style=COLOURS[choice.verdict])
+    say(f"  {choice.said}")
+    for limit in choice.limits:
+        say(f"  limit:   {limit}")
+    for command in choice.commands:
+        say(f"  {command.what + ':':9}{command.line}")
+
+
+def print_story(cell: Cell, found: Evidence, drift: str, *, verbose: bool = False) -> None:
+    """Print the answer about one cell; if `verbose` is set, the whole story of it.
+
+    `drift` says how its system differs from the published.
+    """
+    say(f"{MARKS[found.verdict]} {cell.id}: {found.told}", style=COLOURS[found.verdict])
+    say(f"  {sentence(found.axes, found.judgement, found)}")
     _print_reason(found)
     if command := commands([found]).get(found.id):
-        say(f"  start:   {command}", f"           {WHY_SHARED_MEMORY}")
-    _print_inputs(cell, found)
+        say(f"  image:   envmatrix build {cell.id}", f"  start:   {command}")
+        say(f"           {WHY_SHARED_MEMORY}")
     if found.serves:
         gpus = f"; GPUs: {', '.join(found.serves.generations)}" if found.serves.generations else ""
         say(f"  serves:  NVIDIA driver {found.serves.driver} and newer{gpus}")
-    _print_observed(found)
-    if found.image:
-        _print_image(found, found.image)
-    if found.log:
+    if found.verdict in (Verdict.BROKEN, Verdict.IMPOSSIBLE):
+        axes = found.axes
+        say(
+            f"  instead: envmatrix recommend --framework {axes.framework} "
+            f"--version {axes.version} --python {axes.python} --no-host"
+        )
+    if found.log and found.verdict is Verdict.BROKEN:
         say(f"  log:     {found.log}")
     if drift:
         say(f"  drift:   {cell.system_id} is not what was published: {drift}")
+    if not verbose:
+        say(f"  more:    envmatrix explain {cell.id} --verbose")
+        return
+    say(f"  stage:   {found.stage}")
+    _print_inputs(cell, found)
+    _print_observed(found)
+    if found.image:
+        _print_image(found, found.image)
+    if found.log and found.verdict is not Verdict.BROKEN:
+        say(f"  log:     {found.log}")
 
 
 def _print_observed(found: Evidence) -> None:
@@ -258,7 +328,6 @@ def _shares(sizes: Iterable[LayerSize]) -> str:
 
 def _print_reason(found: Evidence) -> None:
     reason = {
-        "stage": found.stage,
         "class": found.class_,
         "cause": found.cause,
         "remedy": found.remedy,

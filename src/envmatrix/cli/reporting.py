@@ -38,7 +38,11 @@ def report(
     *,
     folder: Annotated[Path | None, typer.Option("--out", help="Where to write.")] = None,
     readme: Annotated[
-        Path | None, typer.Option(help="Also put the table between the markers of this file.")
+        Path | None, typer.Option(help="Also put a compact grid between the markers of this file.")
+    ] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option(help="Also add the grid to the end of this file: $GITHUB_STEP_SUMMARY."),
     ] = None,
     site: Annotated[
         bool,
@@ -60,28 +64,33 @@ def report(
     """Write report.json, table.md and one JSON a cell from the evidence there is."""
     from envmatrix.report.feed import site_address
     from envmatrix.report.freshness import age_of
-    from envmatrix.report.table import markdown, with_table
+    from envmatrix.report.grid import SUMMARY_LIMIT, job_summary, markdown
+    from envmatrix.report.table import with_table
     from envmatrix.stages.report import report_of
 
     workspace = workspace_of(context)
     age = age_of(max_age) if max_age is not None else None
     address = site_address(base_url) if base_url else ""
     chosen = workspace.choose(select, profile)
+    entries = workspace.reporting.entries(chosen)
     cells = [workspace.reporting.evidence(cell) for cell in chosen]
     on_hosts = list(workspace.book.hosts())
     where = folder or workspace.layout.report
     pages = {}
     if readme:
         links = os.path.relpath(where / "cells", readme.parent)
-        table = with_table(_text_of(readme), markdown(cells, links), str(readme))
-        pages[readme.resolve()] = table  # A symbolic link stays one.
+        page = with_table(_text_of(readme), markdown(entries, links), str(readme))
+        pages[readme.resolve()] = page  # A symbolic link stays one.
+    added = job_summary(entries, SUMMARY_LIMIT - _size(summary)) if summary else ""
     workspace.reporting.write(cells, where, on_hosts)
     for path, text in pages.items():
         write_text(path, text)
+    if summary:
+        _add(summary, added)
     if site:
-        entries = workspace.reporting.entries(workspace.cells)
+        every = workspace.reporting.entries(workspace.cells)
         history = workspace.reporting.history(where)
-        first = workspace.site.write(entries, on_hosts, history, where, address)
+        first = workspace.site.write(every, on_hosts, history, where, address)
         warn(f"the page: {workspace.layout.short(first)}")
     if as_json:
         print_json(report_of(cells, on_hosts).to_json())
@@ -126,6 +135,23 @@ def _end_if_older(cells: Sequence[Evidence], age: timedelta, asked: str) -> None
 
 def _listed(cells: Sequence[Evidence]) -> str:
     return " ".join(shlex.quote(cell.id) for cell in cells[:_TOLD])
+
+
+def _size(page: Path) -> int:
+    """Return the bytes of a file; 0 where there is none yet."""
+    try:
+        return page.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _add(page: Path, text: str) -> None:
+    """Add a text to the end of a file, which others may write, too."""
+    if not text:
+        warn(f"{page}: the grid was not added, because a summary of that size is not shown")
+        return
+    with page.open("a", encoding="utf-8") as file:
+        file.write(text)
 
 
 def _text_of(page: Path) -> str:

@@ -81,7 +81,9 @@ class Workspace:
         Raises:
             InputError: a selector or the profile matches nothing.
         """
-        chosen = choose(self.matrix, self.cells, select or (), profile, native_arch())
+        chosen = choose(
+            self.matrix, self.cells, select or (), profile, native_arch(), known=self.knowledge
+        )
         if not chosen:
             raise InputError(
                 f"the profile {profile or 'quick'} matches no cell",
@@ -141,6 +143,11 @@ class Workspace:
     def knowledge(self) -> Knowledge:
         """What is known of a cell now."""
         return Knowledge(self.resolutions, self.book, self._inputs_of)
+
+    def committed_lock(self, cell_id: str) -> str:
+        """Return the path of the committed lock of a cell; an empty text where there is none."""
+        path = self.layout.lock(cell_id)
+        return self.layout.short(path) if path.exists() else ""
 
     def _inputs_of(self, cell: Cell) -> Inputs | None:
         return self.folders.inputs(cell, self.probes.hashes(cell), digest(self.probe_runner))
@@ -273,8 +280,13 @@ def native_arch() -> str:
 
     The engine may be on another machine. It is not asked, because `plan` needs none.
     """
-    machine = platform.machine().lower()
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    return arch_of(platform.machine())
+
+
+def arch_of(machine: str) -> str:
+    """Return an architecture, as a machine names its own, in the words of the matrix."""
+    name = machine.lower()
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(name, name)
 
 
 def workspace_of(context: typer.Context) -> Workspace:

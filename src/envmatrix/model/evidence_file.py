@@ -26,15 +26,15 @@ def read_evidence(text: str, where: str, expected: str | None = None) -> Evidenc
     try:
         data = json.loads(text)
     except RecursionError as error:
-        raise _damaged("it is nested too deeply", where) from error
+        raise _damaged("it is nested too deeply", where, expected) from error
     except ValueError as error:
-        raise _damaged("it is not JSON", where) from error
+        raise _damaged("it is not JSON", where, expected) from error
     try:
         check_keepable(data)
     except ValueError as error:
-        raise _damaged(str(error), where) from error
+        raise _damaged(str(error), where, expected) from error
     if not isinstance(data, dict):
-        raise _damaged("it is not a JSON object", where)
+        raise _damaged("it is not a JSON object", where, expected)
     found = data.get("schema")
     if found != SCHEMA:
         newer = isinstance(found, int) and found > SCHEMA
@@ -42,22 +42,26 @@ def read_evidence(text: str, where: str, expected: str | None = None) -> Evidenc
         raise UnreadableEvidenceError(
             f"this evidence is {told}, and this envmatrix reads schema {SCHEMA}",
             where=where,
-            next_step="update envmatrix" if newer else "run the cell again",
+            next_step="update envmatrix" if newer else _run_again(expected),
         )
     try:
         evidence = Evidence.model_validate(data)
     except ValidationError as error:
-        raise _damaged(_misfit(error), where) from error
+        raise _damaged(_misfit(error), where, expected) from error
     if expected is not None and evidence.id != expected:
-        raise _damaged(f"it is the evidence of {evidence.id}", where)
+        raise _damaged(f"it is the evidence of {evidence.id}", where, expected)
     return evidence
 
 
-def _damaged(why: str, where: str) -> UnreadableEvidenceError:
+def _run_again(cell_id: str | None) -> str:
+    return "run the cell again" + (f": `envmatrix run {cell_id}`" if cell_id else "")
+
+
+def _damaged(why: str, where: str, cell_id: str | None) -> UnreadableEvidenceError:
     return UnreadableEvidenceError(
         f"this evidence file is damaged: {why}",
         where=where,
-        next_step="run the cell again, or restore the file from git",
+        next_step=_run_again(cell_id) + ", or restore the file from git",
     )
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 Capability = tuple[int, int]
@@ -54,6 +55,13 @@ _RENAMED = {(10, 1): (11, 0)}
 """CUDA 13.0 gave Jetson Thor's 10.1 the number 11.0."""
 
 
+class Code(StrEnum):
+    """As what a build runs on a GPU. The first is the better."""
+
+    MACHINE = "machine code"
+    PTX = "PTX"
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """What a build was compiled for: machine code, PTX, or both."""
@@ -63,15 +71,17 @@ class Architecture:
     machine_code: bool = True
     ptx: bool = False
 
-    def serves(self, device: Capability) -> bool:
-        """Return whether this code runs on a device."""
+    def code_for(self, device: Capability) -> Code | None:
+        """Return as what this code runs on a device; None where it does not."""
         if self.variant == "a":
-            return device == self.capability
-        same_major = device[0] == self.capability[0]
-        in_line = same_major and device[1] >= self.capability[1]
-        if self.variant == "f" or not self.ptx:
-            return in_line
-        return in_line or device >= self.capability
+            in_line = device == self.capability
+        else:
+            same_major = device[0] == self.capability[0]
+            in_line = same_major and device[1] >= self.capability[1]
+        if in_line:
+            return Code.MACHINE if self.machine_code else Code.PTX
+        newer = self.ptx and not self.variant and device >= self.capability
+        return Code.PTX if newer else None
 
 
 def read_architecture(name: str) -> Architecture | None:
@@ -92,12 +102,22 @@ def read_capability(text: str) -> Capability | None:
 
 def serves(architectures: Iterable[str], capability: str | Capability) -> bool:
     """Return whether a build of these architectures runs on a device of a compute capability."""
+    return code_for(architectures, capability) is not None
+
+
+def code_for(architectures: Iterable[str], capability: str | Capability) -> Code | None:
+    """Return as what a build of these architectures runs on a device of a compute capability.
+
+    Machine code comes before PTX, which only a driver as new as the CUDA of the build compiles.
+    None: it does not run there.
+    """
     device = read_capability(capability) if isinstance(capability, str) else capability
     if device is None:
-        return False
+        return None
     device = _RENAMED.get(device, device)
     read = (read_architecture(name) for name in architectures)
-    return any(one.serves(device) for one in read if one)
+    found = {one.code_for(device) for one in read if one}
+    return next((code for code in Code if code in found), None)
 
 
 def capabilities(architectures: Iterable[str]) -> list[str]:
@@ -106,18 +126,14 @@ def capabilities(architectures: Iterable[str]) -> list[str]:
     return [f"{major}.{minor}" for major, minor in GENERATIONS if serves(listed, (major, minor))]
 
 
-def served_by(architectures: Iterable[str]) -> tuple[list[str], list[str]]:
+def served_by(architectures: Iterable[str]) -> dict[Code, list[str]]:
     """Return the capabilities that architectures serve by machine code, and those by PTX only."""
-    read = [one for one in map(read_architecture, architectures) if one]
-    compiled = [replace(one, ptx=False) for one in read if one.machine_code]
-
-    def served(by: Iterable[Architecture]) -> list[str]:
-        code = list(by)
-        devices = (one for one in GENERATIONS if any(part.serves(one) for part in code))
-        return [f"{major}.{minor}" for major, minor in devices]
-
-    by_code = served(compiled)
-    return by_code, [one for one in served(read) if one not in by_code]
+    listed = list(architectures)
+    found: dict[Code, list[str]] = {code: [] for code in Code}
+    for major, minor in GENERATIONS:
+        if code := code_for(listed, (major, minor)):
+            found[code].append(f"{major}.{minor}")
+    return found
 
 
 def generations(architectures: Iterable[str]) -> list[str]:

@@ -1,14 +1,17 @@
-"""Choosing cells: by id, by glob, by axis, by profile."""
+"""Choosing cells: by id, by glob, by axis, by profile, and by what is known of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Protocol
 
 from packaging.specifiers import InvalidSpecifier
 
 from envmatrix.model.cells import Cell, contains
 from envmatrix.model.errors import InputError
+from envmatrix.model.evidence import Evidence
+from envmatrix.model.gpus import serves
 from envmatrix.model.matrix import (
     AXES,
     DEFAULT_ARCH,
@@ -20,9 +23,29 @@ from envmatrix.model.matrix import (
     nearest,
     value_matches,
 )
+from envmatrix.model.served import (
+    architectures_known,
+    build_of,
+    driver_branch,
+    floor_branch,
+    the_gpu,
+)
+from envmatrix.model.verdicts import Judgement, Verdict
 
 PUBLISHED = "published"
 """The profile whose folders and evidence are committed."""
+FACTS = ("verdict", "driver", "gpu")
+"""What a selector may ask of cells beside their axes."""
+
+
+class Known(Protocol):
+    """What is known of cells now."""
+
+    def judgement(self, cell: Cell) -> Judgement:
+        """Return what is known of a cell."""
+
+    def current(self, cell: Cell) -> Evidence | None:
+        """Return the evidence of a cell, if it holds now."""
 
 
 def choose(
@@ -31,6 +54,8 @@ def choose(
     selectors: Iterable[str],
     profile: str | None,
     native: str = DEFAULT_ARCH,
+    *,
+    known: Known | None = None,
 ) -> list[Cell]:
     """Return the cells that the selectors and the profile leave.
 
@@ -40,8 +65,13 @@ def choose(
     Several narrow down; exact ids, and values of one axis, are alternatives of each other.
     Without a profile, selectors choose from all cells; without either it is the `quick` profile.
 
+    `verdict=works`, `driver=570` and `gpu=RTX 4090` choose by what is `known` of the cells. A
+    driver chooses the CUDA lines that it serves. A GPU chooses the cells whose build is known to
+    serve it: by the evidence of the cell, or of any cell with that build.
+
     Raises:
-        InputError: an unknown profile or axis, or a selector that matches nothing.
+        InputError: an unknown profile or axis, a selector that matches nothing, or one that asks
+            for what is known where nothing is.
     """
     selectors = list(selectors)
     if profile is None and not selectors:
@@ -55,15 +85,75 @@ def choose(
         if not kept:
             raise _nothing(selector, [cell.id for cell in narrowed], profile)
         narrowed = kept
-    for axis, values in _by_axis(selectors).items():
-        known = sorted({getattr(cell, axis) for cell in narrowed})
+    asked = _by_axis(selectors)
+    for axis in (axis for axis in asked if axis in AXES):
+        values = asked[axis]
+        names = sorted({getattr(cell, axis) for cell in narrowed})
         for value in values:
             if not any(_axis_matches(cell, axis, value) for cell in narrowed):
-                raise _nothing(f"{axis}={value}", [f"{axis}={name}" for name in known], profile)
+                raise _nothing(f"{axis}={value}", [f"{axis}={name}" for name in names], profile)
         narrowed = [
             cell for cell in narrowed if any(_axis_matches(cell, axis, value) for value in values)
         ]
-    return narrowed
+    facts = {fact: values for fact, values in asked.items() if fact in FACTS}
+    return _by_facts(matrix, cells, narrowed, facts, known=known) if facts else narrowed
+
+
+def _by_facts(
+    matrix: Matrix,
+    cells: Sequence[Cell],
+    narrowed: Sequence[Cell],
+    facts: Mapping[str, Sequence[str]],
+    *,
+    known: Known | None,
+) -> list[Cell]:
+    """Return the cells of which one of the values of each fact is known."""
+    for fact, values in facts.items():
+        if known is None:
+            raise InputError(
+                f"{fact}= asks what is known of cells, and nothing is known here",
+                where=f"selector {fact}={values[0]}",
+                next_step="choose by ids and axes: " + ", ".join(AXES),
+            )
+        fits = [_fact(matrix, cells, fact, value, known) for value in values]
+        for value, one in zip(values, fits, strict=True):
+            if not any(map(one, narrowed)):
+                raise InputError(
+                    f"of no cell that is left it is known that {fact}={value}",
+                    where=f"selector {fact}={value}",
+                    next_step="see what is known of them: `envmatrix plan` with the other "
+                    "selectors",
+                )
+        narrowed = [cell for cell in narrowed if any(one(cell) for one in fits)]
+    return list(narrowed)
+
+
+def _fact(
+    matrix: Matrix, cells: Sequence[Cell], fact: str, value: str, known: Known
+) -> Callable[[Cell], bool]:
+    """Return what tells whether a value of a fact is known of a cell.
+
+    Raises:
+        InputError: there is no such verdict, driver or GPU.
+    """
+    where = f"selector {fact}={value}"
+    if fact == "verdict":
+        if value not in list(Verdict):
+            raise InputError(
+                f'there is no verdict "{value}"',
+                where=where,
+                next_step=nearest(value, list(Verdict)),
+            )
+        return lambda cell: known.judgement(cell).verdict == value
+    if fact == "driver":
+        branch = driver_branch(value, where)
+        floors = {name: floor_branch(one.driver) for name, one in matrix.axes.accelerator.items()}
+        served = {name for name, floor in floors.items() if floor and floor <= branch}
+        return lambda cell: cell.accelerator in served
+    capability = the_gpu(value, where).capability
+    evidence = (known.current(cell) for cell in cells)
+    architectures = architectures_known(one for one in evidence if one)
+    return lambda cell: serves(architectures.get(build_of(cell.axes), ()), capability)
 
 
 def _by_ids(cells: Sequence[Cell], selectors: Sequence[str], profile: str | None) -> list[Cell]:
@@ -131,11 +221,11 @@ def _by_axis(selectors: Iterable[str]) -> dict[str, list[str]]:
     for selector in selectors:
         if _is_axis(selector):
             axis, _, value = selector.partition("=")
-            if axis not in AXES:
+            if axis not in (*AXES, *FACTS):
                 raise InputError(
                     f'there is no axis "{axis}"',
                     where=f"selector {selector}",
-                    next_step=nearest(axis, AXES),
+                    next_step=nearest(axis, (*AXES, *FACTS)),
                 )
             found.setdefault(axis, []).append(value)
     return found

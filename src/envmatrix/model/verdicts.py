@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -45,6 +45,12 @@ class Judgement:
         for name in ("stage", "kind", "cause", "remedy"):
             object.__setattr__(self, name, line(getattr(self, name), CAUSE_LIMIT))
 
+    def about(self, cell_id: str) -> Self:
+        """Return this judgement with the id of its cell in the commands of its remedy."""
+        if " CELL`" not in self.remedy:
+            return self
+        return replace(self, remedy=self.remedy.replace(" CELL`", f" {cell_id}`"))
+
     def to_json(self) -> dict[str, str]:
         """Return the fields as the report names them."""
         return {
@@ -69,12 +75,12 @@ class Judgement:
 
 RULE = "rule"
 """The stage of a cell that a rule of the matrix excludes."""
+RUN = "`envmatrix run CELL`"
+"""The remedy of a cell that was not run. `Judgement.about` puts its id in the place of CELL."""
 LOCKED = Judgement(
-    Verdict.UNKNOWN, "lock", "not-attempted", "it has a lock, and was not built", "run it"
+    Verdict.UNKNOWN, "lock", "not-attempted", "it has a lock, and was not built", RUN
 )
-NOT_ATTEMPTED = Judgement(
-    Verdict.UNKNOWN, "plan", "not-attempted", "nothing was tried yet", "lock it, or run it"
-)
+NOT_ATTEMPTED = Judgement(Verdict.UNKNOWN, "plan", "not-attempted", "nothing was tried yet", RUN)
 
 
 def excluded_by_rule(reason: str) -> Judgement:

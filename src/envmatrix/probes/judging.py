@@ -20,7 +20,7 @@ from envmatrix.model.probe_results import (
     ProbeResult,
     import_observations,
 )
-from envmatrix.model.verdicts import Judgement, Verdict
+from envmatrix.model.verdicts import RUN, Judgement, Verdict
 from envmatrix.probes.headers import Probe
 
 CANNOT_START = (126, 127)
@@ -276,8 +276,8 @@ def _gaps(
 
 
 _GAP_REMEDIES = {
-    "gpu-not-run": "run it again on a machine whose engine has such a GPU",
-    "not-run": "run it again where the probe can run",
+    "gpu-not-run": f"{RUN} on a machine whose engine has such a GPU",
+    "not-run": f"{RUN} where the probe can run",
     "not-observed": "let the probe <framework>-import report these fields; docs/probes.md lists "
     "them",
 }

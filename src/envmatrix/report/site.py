@@ -269,8 +269,8 @@ def _run(site: Site, evidence: Evidence) -> dict[str, Any]:
     if install := site.facts.installs.get(evidence.id):
         found["install"] = install
     if architectures := evidence.observed.architectures:
-        by_code, by_ptx = gpus.served_by(architectures)
-        found["caps"] = [by_code, by_ptx]
+        served = gpus.served_by(architectures)
+        found["caps"] = [served[code] for code in gpus.Code]
     return found
 
 

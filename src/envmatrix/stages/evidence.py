@@ -28,7 +28,7 @@ from envmatrix.model.locks import Lock
 from envmatrix.model.matrix import DEFAULT_ARCH, Matrix
 from envmatrix.model.probe_results import Observed, ProbeResult, Way, import_observations
 from envmatrix.model.text import name
-from envmatrix.model.verdicts import Judgement
+from envmatrix.model.verdicts import RUN, Judgement
 from envmatrix.probes.judging import judge_cell
 from envmatrix.stages.recipes import Built
 from envmatrix.store.contents import Contents
@@ -65,6 +65,7 @@ class EvidenceMaker:
 
         `engine` is the version of the engine; `emulated` says that it is of another architecture.
         """
+        judgement = judgement.about(cell.id)
         resolution = self.resolutions.of_cell(cell)
         observed = import_observations(results)
         layers = built.image.layers if built else ()
@@ -153,6 +154,7 @@ def host_evidence(framework: str, results: Sequence[ProbeResult]) -> Evidence:
     """Return the evidence of an interpreter of this machine, for one framework."""
     observed = import_observations(results)
     judgement = judge_cell(None, results)
+    remedy = judgement.remedy.replace(RUN, "`envmatrix probe --host`")
     axes = Axes(
         os=name(observed.codename or "unknown"),
         python=name(observed.python or "unknown"),
@@ -175,7 +177,7 @@ def host_evidence(framework: str, results: Sequence[ProbeResult]) -> Evidence:
         stage=judgement.stage,
         class_=judgement.kind,
         cause=judgement.cause,
-        remedy=judgement.remedy,
+        remedy=remedy,
         observed=observed,
         seconds=Seconds(probe=_total(results)),
         probes=tuple(results),

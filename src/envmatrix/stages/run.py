@@ -11,7 +11,7 @@ from envmatrix.model.cells import Cell, declared
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.evidence_file import UnreadableEvidenceError
 from envmatrix.model.probe_results import Way
-from envmatrix.model.verdicts import LOCKED, Judgement, Verdict, excluded_by_rule
+from envmatrix.model.verdicts import LOCKED, RUN, Judgement, Verdict, excluded_by_rule
 from envmatrix.probes.judging import judge_cell
 from envmatrix.stages.build import Builder, Building
 from envmatrix.stages.disk import check_disk
@@ -175,7 +175,7 @@ class Runner:
             judgement = probed
         else:
             judgement = Judgement(
-                Verdict.UNKNOWN, "build", "not-attempted", "it was built, and not probed", "run it"
+                Verdict.UNKNOWN, "build", "not-attempted", "it was built, and not probed", RUN
             )
         return self.maker.of(
             cell,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from packaging.version import Version
+
 from envmatrix import __version__
 from envmatrix.model.cells import Cell
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.matrix import STACKED, Matrix
+from envmatrix.report import answers
 from envmatrix.report.entries import Entry
 from envmatrix.report.history import History
 from envmatrix.report.machines import FOLDERS, for_machines, is_ours
@@ -86,16 +88,26 @@ class SiteWriter:
             axes={
                 "framework": [*frameworks, *stacks],
                 "python": axes.python,
-                "os": list(axes.os),
+                "os": sorted(axes.os, key=lambda name: Version(axes.os[name].glibc)),
                 "accelerator": list(axes.accelerator),
                 "arch": axes.arch,
             },
             cuda={name: one.cuda for name, one in axes.accelerator.items()},
             drivers={name: one.driver for name, one in axes.accelerator.items()},
-            installs={cell.id: installs(cell) for cell in self.cells if cell.id in executed},
+            installs=self._installs(entries),
             proves=self.proves,
             files={cell.id: self._files(cell) for cell in self.cells if cell.id in executed},
         )
+
+    def _installs(self, entries: Sequence[Entry]) -> dict[str, str]:
+        """Return the command that installs the packages of each cell that was run, by its id."""
+        facts = answers.Facts(self.matrix, {cell.id: cell for cell in self.cells})
+        found = {}
+        for entry in entries:
+            if entry.was_run and entry.evidence:
+                commands = answers.commands_of(entry.evidence, facts)
+                found[entry.id] = next(one.line for one in commands if one.what == "uv")
+        return found
 
     def _files(self, cell: Cell) -> tuple[str, str]:
         """Return the committed Dockerfile and lock of a cell, each empty where there is none."""
@@ -116,10 +128,3 @@ def _ours_in(folders: Iterable[Path]) -> Iterator[Path]:
                 text = path.read_text(encoding="utf-8")
                 if text.rstrip().endswith(_MADE) or is_ours(text):
                     yield path
-
-
-def installs(cell: Cell) -> str:
-    """Return the command that installs what a cell asks for into a virtual environment."""
-    index = ["--index", cell.index] if cell.index else []
-    wanted = [*cell.requires, *cell.constraints]
-    return shlex.join(["uv", "pip", "install", *index, *wanted])

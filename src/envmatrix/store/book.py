@@ -109,7 +109,8 @@ class Book:
             raise UnreadableEvidenceError(
                 f"this evidence file cannot be read: {error}",
                 where=where,
-                next_step="check its permissions, or run the cell again",
+                next_step="check its permissions, or run the cell again: "
+                f"`envmatrix run {path.stem}`",
             ) from error
 
     def keep(self, evidence: Evidence) -> Path:

@@ -7,7 +7,14 @@ from collections.abc import Callable, Sequence
 from envmatrix.model.cells import Cell
 from envmatrix.model.evidence import Evidence, Inputs
 from envmatrix.model.evidence_file import UnreadableEvidenceError
-from envmatrix.model.verdicts import NOT_ATTEMPTED, RULE, Judgement, Verdict, excluded_by_rule
+from envmatrix.model.verdicts import (
+    NOT_ATTEMPTED,
+    RULE,
+    RUN,
+    Judgement,
+    Verdict,
+    excluded_by_rule,
+)
 from envmatrix.store.book import Book
 from envmatrix.store.resolutions import Resolutions
 
@@ -53,18 +60,19 @@ class Knowledge:
                 error.next_step,
             )
         if not candidates:
-            return self._resolutions.judgement(cell) or NOT_ATTEMPTED
+            return (self._resolutions.judgement(cell) or NOT_ATTEMPTED).about(cell.id)
         if current := self._current(cell, candidates):
             return current.judgement
         stale = candidates[0]
-        return Judgement(
+        found = Judgement(
             Verdict.UNKNOWN,
             "plan",
             "stale",
             f"the verdict of {stale.generated_at.date()} was {stale.verdict}, and these inputs "
             f"have changed since: {', '.join(self._changes(cell, stale))}",
-            "run it again",
+            RUN,
         )
+        return found.about(cell.id)
 
     def _changes(self, cell: Cell, evidence: Evidence) -> list[str]:
         """Return in words which inputs of the evidence have changed."""

@@ -30,7 +30,11 @@ from envmatrix.model.evidence import (
 )
 from envmatrix.model.matrix_file import load
 from envmatrix.model.probe_results import Observed, Outcome, ProbeResult, SharedRun, Way
-from envmatrix.model.verdicts import Judgement, Verdict
+from envmatrix.model.verdicts import NOT_ATTEMPTED, Judgement, Verdict
+from envmatrix.report.answers import Answer, Refused
+from envmatrix.report.entries import Entry
+from envmatrix.report.grid import legend
+from envmatrix.report.table import WHY_SHARED_MEMORY
 
 SMALL = load(MATRIX, "matrix.yaml")
 CELLS = {cell.id: cell for cell in expand(SMALL)}
@@ -288,14 +292,16 @@ def test_the_story_of_a_cell_that_works(screen: Callable[..., Screen]) -> None:
         ],
         log="logs/x.log",
     )
-    printing.print_story(CUDA, found, "1 package: libc6")
+    printing.print_story(CUDA, found, "1 package: libc6", verbose=True)
     assert [
-        f"{CUDA.id}: works",
+        f"✓ {CUDA.id}: works",
+        "  jinja2 3.1.6 works on Python 3.11, debian12 and cu130: 2 probes ran and passed.",
+        "  serves:  NVIDIA driver 580 and newer; GPUs: Ampere, Hopper",
+        "  drift:   debian12 is not what was published: 1 package: libc6",
         "  stage:   probe",
         "  asked:   jinja2==3.1.6, pip",
         "  lock:    2 wheels, 0123456789ab",
         "  base:    debian12-py3.11-cu130 (pull, sha256:777777777777)",
-        "  serves:  NVIDIA driver 580 and newer; GPUs: Ampere, Hopper",
         "  observed version: 3.1.6",
         "  observed python: 3.12   declared: 3.11",
         "  observed codename: [/]   declared: bookworm",
@@ -307,7 +313,6 @@ def test_the_story_of_a_cell_that_works(screen: Callable[..., Screen]) -> None:
         "  rebuilt: proven, 2026-11-24",
         "           same content",
         "  log:     logs/x.log",
-        "  drift:   debian12 is not what was published: 1 package: libc6",
     ] == shown.lines
 
 
@@ -323,13 +328,13 @@ def test_a_story_tells_what_takes_how_much_of_an_image(screen: Callable[..., Scr
     sizes = tuple(LayerSize(role=role, size=size * 10**6) for role, size in roles)
     packages = tuple(f"{name} 1 amd64 {'a' * 64}" for name in ("cpp", "g++"))
     image = IMAGE.model_copy(update={"sizes": sizes, "packages": packages})
-    printing.print_story(CUDA, evidence(CUDA, image=image), "")
+    printing.print_story(CUDA, evidence(CUDA, image=image), "", verbose=True)
     assert "  layers:  wheels 600 MB (60%), packages 300 MB (30%), os 100 MB (10%)" in shown.lines
     assert "  apt:     2 packages: cpp, g++" in shown.lines
 
 
 def test_the_story_of_a_cell_without_evidence(screen: Callable[..., Screen]) -> None:
-    """A story without an image tells the reason and what was asked, and no more."""
+    """A story without an image tells the reason and what to do, and how to learn more."""
     shown = screen(30)
     found = evidence(
         verdict=Verdict.UNKNOWN,
@@ -341,13 +346,12 @@ def test_the_story_of_a_cell_without_evidence(screen: Callable[..., Screen]) -> 
     )
     printing.print_story(CELL, found, "")
     assert [
-        f"{CELL.id}: unknown",
-        "  stage:   lock",
+        f"? {CELL.id}: unknown",
+        "  Whether jinja2 3.1.6 works on Python 3.11, debian12 and cpu is not known.",
         "  class:   blocked",
         f"  cause:   {MARKUP}",
         "  remedy:  lock it",
-        "  asked:   jinja2==3.1.6, pip",
-        "  base:    debian12-py3.11-cpu",
+        f"  more:    envmatrix explain {CELL.id} --verbose",
     ] == shown.lines
 
 
@@ -355,6 +359,80 @@ def test_a_story_tells_constraints_and_the_index(screen: Callable[..., Screen]) 
     """What a rule constrains, and the index of a variant, are part of what was asked."""
     shown = screen()
     cell = replace(CELL, constraints=("setuptools<82",), index="https://x")
-    printing.print_story(cell, evidence(), "")
+    printing.print_story(cell, evidence(), "", verbose=True)
     asked = next(line for line in shown.lines if "asked" in line)
     assert asked == "  asked:   jinja2==3.1.6, pip, with setuptools<82, from https://x"
+
+
+def test_a_story_leads_with_how_to_start_the_image(screen: Callable[..., Screen]) -> None:
+    """Without --verbose there are the sentence and the commands, and none of the figures."""
+    shown = screen()
+    run = "docker run --rm -it --pull never --shm-size 1g envmatrix/cell:x"
+    image = IMAGE.model_copy(update={"run": run})
+    printing.print_story(CELL, evidence(image=image, probes=[probe()], log="logs/x.log"), "")
+    assert [
+        f"✓ {CELL.id}: works",
+        "  jinja2 3.1.6 works on Python 3.11, debian12 and cpu: 1 probe ran and passed.",
+        f"  image:   envmatrix build {CELL.id}",
+        f"  start:   {run}",
+        f"           {WHY_SHARED_MEMORY}",
+        f"  more:    envmatrix explain {CELL.id} --verbose",
+    ] == shown.lines
+
+
+@pytest.mark.parametrize("verdict", [Verdict.BROKEN, Verdict.IMPOSSIBLE])
+def test_a_story_of_what_does_not_work_tells_what_to_take(
+    screen: Callable[..., Screen], verdict: Verdict
+) -> None:
+    """Cause and remedy come first, then the command that finds another cell."""
+    shown = screen()
+    found = evidence(
+        verdict=verdict, class_="crash", cause="it crashed", remedy="read it", log="logs/x.log"
+    )
+    printing.print_story(CELL, found, "")
+    _, _, *lines = shown.lines
+    log = ["  log:     logs/x.log"] if verdict is Verdict.BROKEN else []
+    assert lines == [
+        "  class:   crash",
+        "  cause:   it crashed",
+        "  remedy:  read it",
+        "  instead: envmatrix recommend --framework jinja2 --version 3.1.6 --python 3.11 --no-host",
+        *log,
+        f"  more:    envmatrix explain {CELL.id} --verbose",
+    ]
+
+
+def test_grids_are_told_with_their_legend(screen: Callable[..., Screen]) -> None:
+    """Each framework has its grid, and the legend and the counts come last."""
+    shown = screen(80)
+    entries = [Entry(cell.id, cell.axes, NOT_ATTEMPTED) for cell in (CELL, OLD)]
+    printing.print_grids(entries)
+    assert shown.lines == [
+        "jinja2  3.11",
+        "3.1.6      ?",
+        "2.9.6      ?",
+        "",
+        *legend(),
+        "2 cells: 2 unknown",
+    ]
+
+
+def test_reasons_of_one_class_share_a_line(screen: Callable[..., Screen]) -> None:
+    """The first cause of a class is told with what to do, and the others are counted."""
+    shown = screen()
+    refused = [
+        Refused(verdict=verdict, class_=kind, cause=cause, remedy=remedy, cells=cells)
+        for verdict, kind, cause, remedy, cells in (
+            (Verdict.PARTIAL, "", "no code", "", ("a",)),
+            (Verdict.UNKNOWN, "blocked", "no network", "lock it", ("b", "c")),
+            (Verdict.UNKNOWN, "blocked", "no disk", "", ("d",)),
+        )
+    ]
+    printing.print_answer(Answer(framework="jinja2", asked="", refused=tuple(refused)))
+    assert shown.lines == [
+        "no answer for jinja2: no such cell works or is partial",
+        "  ~ partial: 1 cell, such as a: no code",
+        "  ? unknown (blocked): 3 cells, such as b: no network",
+        "      lock it",
+        "      1 other cause of this class, which `--json` tells",
+    ]

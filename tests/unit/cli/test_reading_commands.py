@@ -35,7 +35,9 @@ def test_help_names_every_command(offline: Folder, command: Commands) -> None:
     """The help tells what each command is for."""
     code, out, _ = command(offline, "--help")
     assert code == 0
-    commands = "plan lock render build probe run report verify explain probes shell schema diff"
+    commands = (
+        "plan lock render build probe run report verify explain recommend diff probes shell schema"
+    )
     assert [name for name in commands.split() if f"  {name} " not in out] == []
 
 
@@ -107,6 +109,27 @@ def test_plan_as_json(offline: Folder, command: Commands) -> None:
     assert by_id[EXCLUDED]["axes"]["os"] == "debian13"
 
 
+def test_plan_as_a_grid(offline: Folder, command: Commands) -> None:
+    """The grid has a row a release and a column a Python, in a pipe and without colour."""
+    code, out, err = command(offline, "plan", "*", "--grid")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[:4] == [
+        "jinja2  3.11  3.13",
+        "9.9.9      ?     ?",
+        "3.1.6      ?     ?",
+        "2.9.6      ?     ?",
+    ]
+    assert "\x1b" not in out
+
+
+def test_plan_of_what_is_known(offline: Folder, command: Commands) -> None:
+    """A selector asks for the verdict, and one that fits nothing is an error."""
+    _, out, _ = command(offline, "plan", "verdict=impossible")
+    assert IMPOSSIBLE in out
+    assert GOOD not in out
+    assert command(offline, "plan", "verdict=works").is_refusal(2, "verdict=works")
+
+
 def test_plan_of_layers(
     offline: Folder, command: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,11 +169,13 @@ def test_a_profile_that_does_not_exist_is_an_error(
 
 
 def test_explain(offline: Folder, command: Commands) -> None:
-    """The story of a cell begins with its verdict."""
+    """The story of a cell begins with its verdict, and all of it comes with --verbose."""
     code, out, err = command(offline, "explain", IMPOSSIBLE)
     assert (code, err) == (0, "")
-    assert out.startswith(f"{IMPOSSIBLE}: impossible\n")
+    assert out.startswith(f"- {IMPOSSIBLE}: impossible\n  jinja2 9.9.9 on Python 3.11")
     assert "  class:   no-such-version\n" in out
+    assert "  asked:" not in out
+    assert "  asked:" in command(offline, "explain", IMPOSSIBLE, "-v").out
     found = command(offline, "explain", IMPOSSIBLE, "--json").document()
     assert (found["id"], found["class"], found["schema"]) == (IMPOSSIBLE, "no-such-version", 2)
 

@@ -252,14 +252,14 @@ def test_render_with_templates_of_the_project(offline: Folder, command: Commands
 
 
 def test_report(project: Folder, command: Commands) -> None:
-    """A report writes what is known into a folder, and the table into a page."""
+    """A report writes what is known into a folder, and the grid into a page."""
     command(project, "run", GOOD)
     readme = project.write("docs/page.md", f"{TABLE_BEGIN}\nold\n{TABLE_END}\n")
     code, out, err = command(project, "report", "--out", "out", "--readme", "docs/page.md")
     assert (code, err) == (0, "")
     assert out.endswith("written to out/\n")
     assert {"report.json", "table.md"} <= {path.name for path in (project.root / "out").iterdir()}
-    assert f"[jinja2 3.1.6](../out/cells/{GOOD}.json)" in readme.read_text()
+    assert f"| 3.1.6 | [✓](../out/cells/{GOOD}.json) |" in readme.read_text()
     assert "old" not in readme.read_text()
 
 
@@ -317,7 +317,7 @@ def test_report_into_a_page_that_is_a_link(project: Folder, command: Commands) -
     (project.root / "README.md").symlink_to(page)
     assert command(project, "report", GOOD, "--readme", "README.md").code == 0
     assert (project.root / "README.md").is_symlink()
-    assert GOOD in page.read_text() or "jinja2 3.1.6" in page.read_text()
+    assert "| 3.1.6 | " in page.read_text()
 
 
 def test_report_into_a_page_that_has_no_place_for_it(offline: Folder, command: Commands) -> None:
@@ -328,6 +328,25 @@ def test_report_into_a_page_that_has_no_place_for_it(offline: Folder, command: C
     page = offline.write("page.md", "text\n")
     assert command(offline, "report", "--readme", "page.md").is_refusal(2, "page.md", "markers")
     assert page.read_text() == "text\n"
+
+
+def test_report_as_the_summary_of_a_job(offline: Folder, command: Commands) -> None:
+    """The grid is added to the end of the file, which another step may have begun."""
+    for _ in range(2):
+        assert command(offline, "report", "--summary", "summary.md").code == 0
+    page = offline.read("summary.md")
+    assert page.count("## envmatrix\n\n2 cells: 2 unknown\n\n| jinja2 on Python | 3.11 |\n") == 2
+    assert page.endswith("\n\n")
+
+
+def test_a_summary_that_is_full_gets_no_more(offline: Folder, command: Commands) -> None:
+    """What would make the whole summary vanish is left out, and that is told."""
+    full = "x" * 999_900
+    page = offline.write("summary.md", full)
+    code, _, err = command(offline, "report", "--summary", "summary.md")
+    assert code == 0
+    assert "summary.md: the grid was not added" in err
+    assert page.read_text() == full
 
 
 def test_report_into_a_folder_that_cannot_be(offline: Folder, command: Commands) -> None:

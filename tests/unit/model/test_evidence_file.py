@@ -114,3 +114,11 @@ def test_evidence_with_any_field_spoiled_is_refused_or_read(data: st.DataObject)
     except UnreadableEvidenceError:
         return
     assert found == read_evidence(json.dumps(found.to_json()), "x.json")
+
+
+def test_evidence_that_is_expected_is_run_again_by_its_id() -> None:
+    """Where the file says of which cell it is, the remedy is the command for that cell."""
+    for text in ("[]", '{"schema": 1}'):
+        with pytest.raises(UnreadableEvidenceError) as caught:
+            read_evidence(text, "cells/x.json", "x")
+        assert caught.value.next_step.startswith("run the cell again: `envmatrix run x`")

@@ -5,12 +5,16 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import the_evidence
 
-from envmatrix.model.cells import expand
+from envmatrix.model.cells import Cell, expand
 from envmatrix.model.errors import InputError
+from envmatrix.model.evidence import Evidence
 from envmatrix.model.matrix import Matrix
 from envmatrix.model.matrix_file import load
+from envmatrix.model.probe_results import Observed
 from envmatrix.model.selection import choose, published
+from envmatrix.model.verdicts import NOT_ATTEMPTED, Judgement, Verdict
 
 TORCH_39 = "torch-2.9.1-py3.9-debian11-cpu"
 
@@ -175,3 +179,86 @@ profiles: {all: [{}]}
     "f",
 )
 CELLS = expand(MATRIX)
+
+
+# --- by what is known ------------------------------------------------------------------------
+
+CUDA = "torch-2.10.0-py3.11-debian12-cu130"
+FACTS = ["verdict=works", "driver=580", "gpu=8.9"]
+
+
+class Told:
+    """What is known of cells: evidence of some, and nothing of the others."""
+
+    def __init__(self, *evidence: Evidence) -> None:
+        self._evidence = {one.id: one for one in evidence}
+
+    def judgement(self, cell: Cell) -> Judgement:
+        """Return what is known of a cell."""
+        found = self._evidence.get(cell.id)
+        return found.judgement if found else NOT_ATTEMPTED
+
+    def current(self, cell: Cell) -> Evidence | None:
+        """Return the evidence of a cell."""
+        return self._evidence.get(cell.id)
+
+
+def told(matrix: Matrix, *selectors: str) -> list[str]:
+    """Return the ids of the chosen cells, where a CUDA cell and a cell for cpu are known."""
+    cells = expand(matrix)
+    cuda = next(cell for cell in cells if cell.id == CUDA)
+    observed = Observed(architectures=("sm_75", "sm_86"))
+    knowledge = Told(
+        the_evidence(Verdict.PARTIAL, id=CUDA, axes=cuda.axes, observed=observed), the_evidence()
+    )
+    return [cell.id for cell in choose(matrix, cells, selectors, None, known=knowledge)]
+
+
+def test_a_verdict_chooses_the_cells_that_have_it(small: Matrix) -> None:
+    """Several verdicts are alternatives, and axes narrow down beside them."""
+    assert told(small, "verdict=works") == ["torch-2.10.0-py3.11-debian12-cpu"]
+    both = told(small, "verdict=partial", "verdict=works", "framework=torch")
+    assert both == [CUDA, "torch-2.10.0-py3.11-debian12-cpu"]
+    assert told(small, "verdict=partial", "*-cu130") == [CUDA]
+
+
+def test_a_driver_chooses_the_cuda_lines_that_it_serves(small: Matrix) -> None:
+    """A CPU build is served by no driver."""
+    assert {"cu130"} == {one.rpartition("-")[2] for one in told(small, "driver=580.65.06")}
+
+
+def test_a_gpu_chooses_every_cell_with_a_build_that_serves_it(small: Matrix) -> None:
+    """The evidence of one cell tells of all cells with its build, and of no others."""
+    chosen = told(small, "gpu=RTX 4090")
+    assert CUDA in chosen
+    assert all(one.startswith("torch-2.10.0-") and one.endswith("-cu130") for one in chosen)
+    assert len(chosen) == 4
+
+
+@pytest.mark.parametrize(
+    ("selector", "what", "near"),
+    [
+        ("verdict=work", "no verdict", "works"),
+        ("verdict=broken", "of no cell", "envmatrix plan"),
+        ("driver=570", "of no cell", "envmatrix plan"),
+        ("driver=x", "no version", "nvidia-smi"),
+        ("gpu=V100", "of no cell", "envmatrix plan"),
+        ("gpu=RTX 4091", "RTX 4091", "RTX 4090"),
+        ("gpus=8.9", "no axis", "gpu"),
+    ],
+)
+def test_a_fact_that_chooses_nothing_is_an_error(
+    small: Matrix, selector: str, what: str, near: str
+) -> None:
+    """The error tells whether there is no such thing, or no cell of which it is known."""
+    with pytest.raises(InputError, match=what) as caught:
+        told(small, selector)
+    assert caught.value.where == f"selector {selector}"
+    assert near in caught.value.next_step
+
+
+@pytest.mark.parametrize("selector", FACTS)
+def test_facts_choose_nothing_where_nothing_is_known(small: Matrix, selector: str) -> None:
+    """Without knowledge the selector is an error, and chooses no cell by chance."""
+    with pytest.raises(InputError, match="nothing is known here"):
+        chosen(small, selector)

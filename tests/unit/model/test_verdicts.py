@@ -1,7 +1,7 @@
 """Verdicts and judgements."""
 
 from envmatrix.model.errors import InputError
-from envmatrix.model.verdicts import Judgement, Verdict, excluded_by_rule
+from envmatrix.model.verdicts import NOT_ATTEMPTED, Judgement, Verdict, excluded_by_rule
 
 
 def test_a_judgement_survives_its_json() -> None:
@@ -28,3 +28,12 @@ def test_an_error_says_what_happened_where_and_what_to_do() -> None:
     error = InputError("it is wrong", where="f:1", next_step="mend it")
     assert str(error) == "it is wrong\n  where: f:1\n  next:  mend it"
     assert str(InputError("it is wrong")) == "it is wrong"
+
+
+def test_a_remedy_names_the_cell_in_its_commands() -> None:
+    """The word CELL of a command becomes the id, and other words stay."""
+    judgement = Judgement(Verdict.UNKNOWN, "plan", remedy="a CELL: `envmatrix run CELL`")
+    assert judgement.about("x-1").remedy == "a CELL: `envmatrix run x-1`"
+    assert NOT_ATTEMPTED.about("x-1").remedy == "`envmatrix run x-1`"
+    plain = Judgement(Verdict.UNKNOWN, "plan", remedy="wait")
+    assert plain.about("x-1") is plain

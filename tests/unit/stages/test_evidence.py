@@ -92,7 +92,7 @@ def test_evidence_without_an_image(
     """A cell that was not built has no image, no seconds, no probes and no log."""
     (cell,) = offline.cells(cell_id)
     found = maker.of(cell, judgement)
-    assert judgement == found.judgement
+    assert judgement.about(cell_id) == found.judgement
     assert (found.image, found.layers, found.log, found.probes) == (None, (), None, ())
     assert (found.seconds.base, found.seconds.build, found.seconds.probe) == (None, None, None)
     assert (cell_id == GOOD) == (found.lock is not None) == (found.inputs is not None)

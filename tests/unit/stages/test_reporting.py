@@ -67,7 +67,7 @@ def test_a_cell_that_was_never_run_is_told_by_its_lock(
 ) -> None:
     """Without evidence the report holds what is known without a run."""
     (cell,) = project.cells(OLD)
-    assert reporting.evidence(cell).judgement == LOCKED
+    assert reporting.evidence(cell).judgement == LOCKED.about(cell.id)
 
 
 def test_a_report_is_written_to_one_folder(

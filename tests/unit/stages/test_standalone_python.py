@@ -112,7 +112,7 @@ def test_a_cell_on_a_standalone_python_works_and_tells_which(
     assert of_base.arguments["UV_PYTHON_INSTALL_MIRROR"] == "http://wheelhouse:8417/python"
     assert "UV_PYTHON_INSTALL_MIRROR" not in str([one.arguments for one in others])
     assert "secret" not in str([(one.arguments, one.steps) for one in fake.build_records])
-    shown = command(project, "explain", CELL)
+    shown = command(project, "explain", CELL, "--verbose")
     assert f"python:  standalone CPython 3.12.16, build 20261110 ({PINNED.sha256[:12]})" in (
         shown.out
     )

@@ -49,7 +49,7 @@ def known_with(small: Matrix, layout: Layout, records: Records, book: Book) -> K
 
 def test_nothing_is_known_at_first(known_with: KnownWith, cell: Cell) -> None:
     """A cell without evidence and without a lock was not attempted."""
-    assert known_with(None).judgement(cell) == NOT_ATTEMPTED
+    assert known_with(None).judgement(cell) == NOT_ATTEMPTED.about(cell.id)
     assert known_with(None).current(cell) is None
 
 
@@ -59,7 +59,7 @@ def test_without_evidence_the_resolver_is_believed(
     """A cell without evidence has the judgement of its resolution."""
     problem = Resolutions(small, layout, records).problem(cell)
     keep(records, problem, Resolution(the_lock(the_wheel("torch"), key=problem.key), None))
-    assert known_with(None).judgement(cell) == LOCKED
+    assert known_with(None).judgement(cell) == LOCKED.about(cell.id)
     assert known_with(None).current(cell) is None
 
 
@@ -105,7 +105,7 @@ def test_stale_evidence_says_which_input_changed(
         "plan",
         "stale",
         f"the verdict of 2026-11-22 was works, and these inputs have changed since: {said}",
-        "run it again",
+        f"`envmatrix run {cell.id}`",
     )
 
 
@@ -156,7 +156,7 @@ def test_unreadable_evidence_is_unknown_and_says_why(
         "unreadable-evidence",
         f"reports/cells/{cell.id}.json: this evidence is of schema 1, and this envmatrix reads "
         "schema 2",
-        "run the cell again",
+        f"run the cell again: `envmatrix run {cell.id}`",
     )
 
 
