@@ -11,6 +11,8 @@ from envmatrix.cli.arguments import AsJson, Profile, Select
 from envmatrix.cli.printing import print_json, print_layers, print_plan, print_probes, print_story
 from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.cells import Cell
+from envmatrix.model.expectations import compared
+from envmatrix.report.claims import contradicted
 
 
 def plan(
@@ -34,15 +36,25 @@ def plan(
             print_layers(bases)
         return
     workspace.tell_of_idle_probes()
-    known = [(cell, workspace.knowledge.judgement(cell)) for cell in chosen]
+    judged = [(cell, workspace.knowledge.judgement(cell)) for cell in chosen]
+    known = {
+        cell.id: compared(workspace.expected[cell.id], judgement.verdict, judgement.kind)
+        for cell, judgement in judged
+        if cell.id in workspace.expected
+    }
     if as_json:
         cells = [
-            {"id": cell.id, "axes": cell.axes.to_json(), **judgement.to_json()}
-            for cell, judgement in known
+            {
+                "id": cell.id,
+                "axes": cell.axes.to_json(),
+                **judgement.to_json(),
+                "known": known[cell.id].to_json() if cell.id in known else None,
+            }
+            for cell, judgement in judged
         ]
         print_json({"schema": 1, "cells": cells})
     else:
-        print_plan(known)
+        print_plan(judged, known)
 
 
 def _layers(workspace: Workspace, cells: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -81,7 +93,14 @@ def explain(context: typer.Context, cell: str, *, as_json: AsJson = False) -> No
         print_json(found.to_json())
     else:
         drift = workspace.packages.drift_below(one, found.layers)
-        print_story(one, found, drift or workspace.pulled.drift_of(one, found))
+        drift = drift or workspace.pulled.drift_of(one, found)
+        known = workspace.reporting.known([found]).get(one.id)
+        disagreements = [
+            other
+            for other in contradicted(workspace.reporting.compared([found]))
+            if one.id in other.cells
+        ]
+        print_story(one, found, drift, known, disagreements)
 
 
 def probes(context: typer.Context, *, as_json: AsJson = False) -> None:

@@ -11,14 +11,19 @@ from typing import Annotated
 import typer
 
 from envmatrix.cli.arguments import AsJson, Profile, Select
-from envmatrix.cli.printing import print_json, print_table, say
+from envmatrix.cli.printing import print_json, print_table, say, tell_of_known, warn
 from envmatrix.cli.workspace import workspace_of
-from envmatrix.model import evidence, matrix_file
+from envmatrix.model import amendments, claims, evidence, matrix_file
 from envmatrix.model.errors import InputError
 from envmatrix.model.matrix import nearest
 from envmatrix.store.files import write_text
 
-SCHEMAS = {"matrix": matrix_file.json_schema, "evidence": evidence.json_schema}
+SCHEMAS = {
+    "matrix": matrix_file.json_schema,
+    "evidence": evidence.json_schema,
+    "amendments": amendments.json_schema,
+    "claims": claims.json_schema,
+}
 
 
 def report(
@@ -34,24 +39,27 @@ def report(
 ) -> None:
     """Write report.json, table.md and one JSON a cell from the evidence there is."""
     from envmatrix.report.table import markdown, with_table
-    from envmatrix.stages.report import report_of
 
     workspace = workspace_of(context)
     cells = [workspace.reporting.evidence(cell) for cell in workspace.choose(select, profile)]
     on_hosts = list(workspace.book.hosts())
+    known = workspace.reporting.known(cells)
     where = folder or workspace.layout.report
     pages = {}
     if readme:
         links = os.path.relpath(where / "cells", readme.parent)
-        table = with_table(_text_of(readme), markdown(cells, links), str(readme))
+        table = with_table(_text_of(readme), markdown(cells, links, known), str(readme))
         pages[readme.resolve()] = table  # A symbolic link stays one.
     workspace.reporting.write(cells, where, on_hosts)
+    for amendment in workspace.book.idle_amendments():
+        warn(f"note: the amendment of {amendment.said}, marks no evidence that is here")
     for path, text in pages.items():
         write_text(path, text)
+    tell_of_known(known)
     if as_json:
-        print_json(report_of(cells, on_hosts).to_json())
+        print_json(workspace.reporting.document(cells, on_hosts).to_json())
     else:
-        print_table(cells)
+        print_table(cells, known)
         say(f"written to {workspace.layout.short(where)}/")
 
 
@@ -68,10 +76,13 @@ def _text_of(page: Path) -> str:
 
 def schema(
     name: Annotated[
-        str, typer.Argument(metavar="[matrix|evidence]", help="Of which file. Default: matrix.")
+        str,
+        typer.Argument(
+            metavar="[matrix|evidence|amendments|claims]", help="Of which file. Default: matrix."
+        ),
     ] = "matrix",
 ) -> None:
-    """Print the JSON Schema of matrix.yaml, or of a file of evidence."""
+    """Print the JSON Schema of matrix.yaml, or of another file."""
     if name not in SCHEMAS:
         raise InputError(
             f"there is no schema of {name!r}",
