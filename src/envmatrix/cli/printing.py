@@ -160,9 +160,7 @@ def print_commands(cells: Sequence[Evidence]) -> None:
         say("start one:", *(f"  {command}" for command in found.values()))
 
 
-def print_failures(
-    cells: Iterable[Evidence], known: Mapping[str, Known] | None = None
-) -> None:
+def print_failures(cells: Iterable[Evidence], known: Mapping[str, Known] | None = None) -> None:
     """Print the cause and the remedy of each broken cell, with the end of its output.
 
     `known` is what the matrix knows of cells, by their ids.

@@ -1,7 +1,7 @@
 """Amendments: evidence that somebody marked invalid, with a reason. Nothing is deleted by them.
 
-They stand in `amendments.yaml` beside the matrix. Evidence is named by the id of its cell and by the
-time at which it was recorded, so what is recorded after that time counts again.
+They stand in `amendments.yaml` beside the matrix. Evidence is named by the id of its cell and by
+the time at which it was recorded, so what is recorded after that time counts again.
 """
 
 from __future__ import annotations
@@ -37,9 +37,7 @@ CellPatterns = Annotated[
 ]
 _DAY = r"20[0-9]{2}-[0-9]{2}-[0-9]{2}"
 _TIME = _DAY + r"T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
-Time = Annotated[
-    str, text_of('a time in UTC in quotes, such as "2026-11-26T06:06:18Z"', _TIME)
-]
+Time = Annotated[str, text_of('a time in UTC in quotes, such as "2026-11-26T06:06:18Z"', _TIME)]
 Moment = Annotated[
     str,
     text_of(
@@ -157,7 +155,7 @@ def load(text: str, name: str, now: datetime) -> Amendments:
             yield from _wrong(mark, ("amendments", index), now)
 
     is_a = "amendments are a mapping with the keys schema and amendments"
-    found = checked(text, name, AmendmentsFile, is_a, "docs/evidence.md", contradictions)
+    found = checked(text, name, AmendmentsFile, contradictions, is_a=is_a, docs="docs/evidence.md")
     return Amendments(tuple(_amendment(mark) for mark in found.amendments))
 
 
@@ -197,8 +195,10 @@ def _wrong(mark: Mark, place: Location, now: datetime) -> Iterator[Problem]:
     if amendment.last > now:
         yield (
             where,
-            f"{mark.moments[-1][1]} is not over yet in UTC: evidence that is recorded before its "
-            "end would be invalid, too",
+            (
+                f"{mark.moments[-1][1]} is not over yet in UTC: evidence that is recorded before "
+                "its end would be invalid, too"
+            ),
             f'for everything up to now, write "{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"',
         )
 

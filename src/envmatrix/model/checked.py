@@ -53,9 +53,10 @@ def checked(
     text: str,
     name: str,
     form: type[_Form],
+    contradictions: Callable[[_Form], Iterable[Problem]],
+    *,
     is_a: str,
     docs: str,
-    contradictions: Callable[[_Form], Iterable[Problem]],
 ) -> _Form:
     """Read and check a YAML text of a form.
 

@@ -81,7 +81,7 @@ class Claims(Given):
     claims: Sequence[Claim] = ()
 
 
-NO_CLAIMS = Claims(schema=1)
+NO_CLAIMS = Claims.model_validate({"schema": 1})
 
 
 def json_schema() -> dict[str, Any]:
@@ -107,7 +107,7 @@ def load(text: str, name: str) -> Claims:
         InputError: the first thing that is wrong, with file, line, key and remedy.
     """
     is_a = "claims are a mapping with the keys schema, sources and claims"
-    return checked(text, name, Claims, is_a, "docs/evidence.md", _contradictions)
+    return checked(text, name, Claims, _contradictions, is_a=is_a, docs="docs/evidence.md")
 
 
 def _contradictions(file: Claims) -> Iterator[Problem]:

@@ -28,7 +28,7 @@ UV_GLIBC = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 """By architecture: its name in the tags of wheels."""
 OLDER_MANYLINUX = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
-"""By minor version of glibc: the older names of three platforms, which wheels still carry (PEP 600)."""
+"""By minor version of glibc: older names of platforms, which wheels still carry (PEP 600)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def load(text: str, name: str) -> Matrix:
         InputError: the first thing that is wrong, with file, line, key and remedy.
     """
     is_a = "a matrix is a mapping with the keys schema, axes, frameworks, ..."
-    return checked(text, name, Matrix, is_a, "docs/matrix.md", _contradictions)
+    return checked(text, name, Matrix, _contradictions, is_a=is_a, docs="docs/matrix.md")
 
 
 def _contradictions(matrix: Matrix) -> Iterator[Problem]:

@@ -3,8 +3,8 @@
 1. A Python is confirmed where a cell with it works or is partial. It is contradicted where the
    resolver proved of every cell of the release with that Python that there is no wheel for it.
 2. A Python that works and that the source leaves out contradicts it, unless the claim is partial.
-3. A CUDA line is confirmed where a build tells it. One that a build tells and that the source leaves
-   out contradicts it, unless the claim is partial.
+3. A CUDA line is confirmed where a build tells it. One that a build tells and that the source
+   leaves out contradicts it, unless the claim is partial.
 4. The cuDNN of a build is what the framework says that it was compiled against. It is compared with
    what is declared as far as both go; a major version alone confirms nothing finer.
 5. The glibc is what the tag of the framework's wheel in the committed lock asks for. Only a newer

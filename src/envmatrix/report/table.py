@@ -146,7 +146,7 @@ def page(
 ) -> str:
     """Return table.md: the counts, the days, the table, and the table of hosts apart from it.
 
-    `known` is what the matrix knows of cells, and `compared` what vendors declare of their releases.
+    `known` is what the matrix knows of cells; `compared` is what vendors declare of releases.
     """
     days = sorted({str(cell.generated_at.date()) for cell in cells})
     when = f"Evidence from {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "") if days else ""

@@ -53,9 +53,7 @@ class Reporting:
     def entries(self, cells: Iterable[Cell]) -> list[Entry]:
         """Return what is known of each cell. The evidence of thousands is not made for that."""
         return [
-            Entry(
-                cell.id, cell.axes, self.knowledge.judgement(cell), self.knowledge.current(cell)
-            )
+            Entry(cell.id, cell.axes, self.knowledge.judgement(cell), self.knowledge.current(cell))
             for cell in cells
         ]
 

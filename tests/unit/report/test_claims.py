@@ -62,7 +62,9 @@ def entry(
     cell_id = f"{framework}-{version}-py{python}-debian12-{accelerator}-{arch}"
     evidence = None
     if observed is not None:
-        facts = Observed.model_validate({"version": version, "accelerator": accelerator} | observed)
+        facts = Observed.model_validate(
+            {"version": version, "accelerator": accelerator, **observed}
+        )
         evidence = the_evidence(judgement.verdict, id=cell_id, axes=axes, observed=facts)
     return Entry(cell_id, axes, judgement, evidence)
 
@@ -96,7 +98,7 @@ def test_a_stack_that_works_confirms_the_python_of_its_framework() -> None:
 
 
 def test_a_python_without_wheels_contradicts() -> None:
-    """It takes the proof for every cell of the release; a stack that nobody asked for counts not."""
+    """It takes the proof for every cell of the framework alone that no rule excludes."""
     cells = [
         entry(NO_WHEEL, "3.9"),
         entry(NO_WHEEL, "3.9", accelerator="cu130"),

@@ -179,7 +179,8 @@ def test_what_this_machine_holds(book: Book) -> None:
 def amended_until(text: str, cells: str = CELL) -> Amendments:
     """Return an amendment of everything that was recorded of cells up to a moment."""
     return load(
-        f"schema: 1\namendments: [{{cells: '{cells}', recorded: {{until: '{text}'}}, reason: no}}]",
+        f"schema: 1\namendments: [{{cells: '{cells}', recorded: {{until: '{text}'}}, "
+        "reason: it ran nothing}]",
         "amendments.yaml",
         datetime(2026, 11, 26, tzinfo=UTC),
     )
@@ -193,7 +194,7 @@ def test_evidence_that_is_marked_invalid_counts_for_nothing(layout: Layout) -> N
     found = book.amended(CELL)
     assert found is not None
     assert found[0] == the_evidence()
-    assert found[1].reason == "no"
+    assert found[1].reason == "it ran nothing"
     assert path.exists()
     assert Book(layout, amended_until("2026-11-21")).evidence(CELL) == the_evidence()
     assert Book(layout, amended_until("2026-11-21")).amended(CELL) is None
