@@ -100,7 +100,7 @@ def print_plan(
         mark = f"{MARKS[judgement.verdict]} {judgement.verdict:<10}"
         # A rich table would take a second for thousands of rows, and cut the ids.
         sys.stdout.write(f"{_in_colour(mark, judgement.verdict)}  {cell.id:<{width}}  {why}\n")
-    say(summary([judgement.verdict for _, judgement in cells]))
+    _say_counts([judgement.verdict for _, judgement in cells], known or {})
 
 
 def _in_colour(text: str, verdict: Verdict) -> str:
@@ -138,8 +138,12 @@ def print_table(cells: Sequence[Evidence], known: Mapping[str, Known] | None = N
     for cell, fields in zip(cells, shown, strict=True):
         if fields[-1]:
             say(f"{fields[0]}: {cell.id}: {fields[-1]}")
+    _say_counts([cell.verdict for cell in cells], known)
+
+
+def _say_counts(verdicts: Sequence[Verdict], known: Mapping[str, Known]) -> None:
     standings = counts_said(known.values())
-    say(summary([cell.verdict for cell in cells]) + (f" ({standings})" if standings else ""))
+    say(summary(verdicts) + (f" ({standings})" if standings else ""))
 
 
 def tell_of_known(known: Mapping[str, Known]) -> None:
@@ -254,8 +258,8 @@ def print_story(
     if drift:
         say(f"  drift:   {cell.system_id} is not what was published: {drift}")
     for one in disagreements:
-        said = f"{WHAT[one.field]} {one.declared}, and observed is {one.observed}"
-        say(f"  claim:   {one.source.title} (read {one.source.read}) declares {said}")
+        where = f"{one.source.title} (read {one.source.read})"
+        say(f"  claim:   {WHAT[one.field]} {one.declared}; observed: {one.observed}; {where}")
 
 
 def _print_known(known: Known | None) -> None:

@@ -311,6 +311,8 @@ def test_a_known_failure_makes_no_evidence_stale(project: Folder, command: Comma
     project.write("matrix.yaml", project.read("matrix.yaml") + KNOWN)
     (cell,) = command(project, "plan", GOOD, "--json").document()["cells"]
     assert (cell["verdict"], cell["known"]["standing"]) == ("works", "passed")
-    assert "passed, though known" in command(project, "plan", GOOD).out
+    out = command(project, "plan", GOOD).out
+    assert f"{GOOD}  passed, though known to be broken: it never rendered\n" in out
+    assert out.endswith("1 cell: 1 works (1 passed though known to be broken)\n")
     (other,) = command(project, "plan", OLD, "--json").document()["cells"]
     assert other["known"] is None

@@ -307,7 +307,7 @@ def test_what_vendors_declare_otherwise_is_told(offline: Folder, command: Comman
     assert found["claims"] == {"confirmed": 1, "contradicted": 1, "unchecked": 0}
     table = offline.read(".envmatrix/report/table.md")
     assert "| jinja2 3.1.6 | CUDA | 12.3 (" in table
-    told = "  claim:   The table (read 2026-11-22) declares CUDA 12.3, and observed is 12.5\n"
+    told = "  claim:   CUDA 12.3; observed: 12.5; The table (read 2026-11-22)\n"
     assert told in command(offline, "explain", GOOD).out
     assert "claim:" not in command(offline, "explain", OLD).out
 
