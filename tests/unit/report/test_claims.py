@@ -219,6 +219,12 @@ def test_a_cudnn_is_compared_as_far_as_both_go(
     assert found.observed == (observed if result != "unchecked" else "")
 
 
+def test_a_build_without_cuda_has_no_cudnn_to_compare() -> None:
+    """What a CPU build says of a cuDNN, and a cell that was not run, leave it open."""
+    cells = [entry(WORKS, observed={"cudnn_compiled": "9.1"}), entry(BLOCKED)]
+    assert results(compare(claims(cudnn='"9.3"'), cells, {})) == [("9.3", "unchecked", "")]
+
+
 def test_a_claim_about_an_accelerator_is_about_its_builds() -> None:
     """What a build tells of itself decides which claims are about it, not the name of the cell."""
     cells = [
