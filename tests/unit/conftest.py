@@ -58,6 +58,9 @@ rules:
   - when: {framework: tensorflow, os: debian11}
     exclude: true
     reason: nobody asked for it
+known:
+  - {when: {framework: tensorflow}, verdict: broken, class: crash, reason: it is too slow,
+     link: "https://example.org/issues/7"}
 profiles:
   quick:
     - {framework: torch, version: "2.10.0", accelerator: cpu, python: own}

@@ -18,6 +18,8 @@ from envmatrix.cli.printing import (
 )
 from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.cells import Cell
+from envmatrix.model.expectations import compared
+from envmatrix.report.claims import contradicted
 
 
 def plan(
@@ -48,15 +50,25 @@ def plan(
     if grid and not as_json:
         print_grids(workspace.reporting.entries(chosen))
         return
-    known = [(cell, workspace.knowledge.judgement(cell)) for cell in chosen]
+    judged = [(cell, workspace.knowledge.judgement(cell)) for cell in chosen]
+    known = {
+        cell.id: compared(workspace.expected[cell.id], judgement.verdict, judgement.kind)
+        for cell, judgement in judged
+        if cell.id in workspace.expected
+    }
     if as_json:
         cells = [
-            {"id": cell.id, "axes": cell.axes.to_json(), **judgement.to_json()}
-            for cell, judgement in known
+            {
+                "id": cell.id,
+                "axes": cell.axes.to_json(),
+                **judgement.to_json(),
+                "known": known[cell.id].to_json() if cell.id in known else None,
+            }
+            for cell, judgement in judged
         ]
         print_json({"schema": 1, "cells": cells})
     else:
-        print_plan(known)
+        print_plan(judged, known)
 
 
 def _layers(workspace: Workspace, cells: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -107,7 +119,13 @@ def explain(
     else:
         drift = workspace.packages.drift_below(one, found.layers)
         drift = drift or workspace.pulled.drift_of(one, found)
-        print_story(one, found, drift, verbose=verbose)
+        known = workspace.reporting.known([found]).get(one.id)
+        disagreements = [
+            other
+            for other in contradicted(workspace.reporting.compared([found]))
+            if one.id in other.cells
+        ]
+        print_story(one, found, drift, known, disagreements, verbose=verbose)
 
 
 def probes(context: typer.Context, *, as_json: AsJson = False) -> None:

@@ -21,9 +21,11 @@ from envmatrix.model.cells import Cell
 from envmatrix.model.digests import short
 from envmatrix.model.errors import EnvmatrixError
 from envmatrix.model.evidence import CellImage, Evidence, LayerSize
+from envmatrix.model.expectations import Known, Standing, counts_said
 from envmatrix.model.probe_results import Outcome
 from envmatrix.model.text import json_line, line
 from envmatrix.model.verdicts import Judgement, Verdict
+from envmatrix.report.claims import WHAT, Comparison
 from envmatrix.report.document import summary
 from envmatrix.report.entries import Entry, sentence
 from envmatrix.report.grid import grid_lines, grids, legend
@@ -86,24 +88,35 @@ def print_json(data: object) -> None:
     sys.stdout.write(json_line(json.dumps(data, ensure_ascii=False, separators=(",", ":"))) + "\n")
 
 
-def print_plan(known: Sequence[tuple[Cell, Judgement]]) -> None:
-    """Print a line a cell, with what is known of it, and the counts."""
-    width = max(len(cell.id) for cell, _ in known)
-    for cell, judgement in known:
+def print_plan(
+    cells: Sequence[tuple[Cell, Judgement]], known: Mapping[str, Known] | None = None
+) -> None:
+    """Print a line a cell, with what is known of it, and the counts.
+
+    `known` is what the matrix knows of cells, by their ids.
+    """
+    width = max(len(cell.id) for cell, _ in cells)
+    for cell, judgement in cells:
         why = line(": ".join(text for text in (judgement.kind, judgement.cause) if text))
+        if one := (known or {}).get(cell.id):
+            why = "; ".join(filter(None, (line(one.said), why)))
         mark = f"{MARKS[judgement.verdict]} {judgement.verdict:<10}"
         # A rich table would take a second for thousands of rows, and cut the ids.
         sys.stdout.write(f"{_in_colour(mark, judgement.verdict)}  {cell.id:<{width}}  {why}\n")
-    say(summary([judgement.verdict for _, judgement in known]))
+    _say_counts([judgement.verdict for _, judgement in cells], known or {})
 
 
 def _in_colour(text: str, verdict: Verdict) -> str:
     return typer.style(text, fg=COLOURS[verdict]) if out.is_terminal else text
 
 
-def print_table(cells: Sequence[Evidence]) -> None:
-    """Print the table, the reason of each cell that does not work below it, and the counts."""
-    shown = [row(cell) for cell in cells]
+def print_table(cells: Sequence[Evidence], known: Mapping[str, Known] | None = None) -> None:
+    """Print the table, the reason of each cell that does not work below it, and the counts.
+
+    `known` is what the matrix knows of cells, by their ids.
+    """
+    known = known or {}
+    shown = [row(cell, known.get(cell.id)) for cell in cells]
     # A reason needs whole lines, so it is no column here.
     used = [
         index
@@ -128,7 +141,21 @@ def print_table(cells: Sequence[Evidence]) -> None:
     for cell, fields in zip(cells, shown, strict=True):
         if fields[-1]:
             say(f"{fields[0]}: {cell.id}: {fields[-1]}")
-    say(summary([cell.verdict for cell in cells]))
+    _say_counts([cell.verdict for cell in cells], known)
+
+
+def _say_counts(verdicts: Sequence[Verdict], known: Mapping[str, Known]) -> None:
+    standings = counts_said(known.values())
+    say(summary(verdicts) + (f" ({standings})" if standings else ""))
+
+
+def tell_of_known(known: Mapping[str, Known]) -> None:
+    """Say on stderr which cells are not as the matrix knows them."""
+    for cell_id, one in known.items():
+        if one.standing is Standing.PASSED:
+            warn(f"note: {cell_id} {one.said}; remove it from `known` in the matrix")
+        if one.standing is Standing.OTHERWISE:
+            warn(f"note: {cell_id} is broken, {one.said}")
 
 
 def print_commands(cells: Sequence[Evidence]) -> None:
@@ -140,12 +167,16 @@ def print_commands(cells: Sequence[Evidence]) -> None:
         say("start one:", *(f"  {command}" for command in found.values()))
 
 
-def print_failures(cells: Iterable[Evidence]) -> None:
-    """Print the cause and the remedy of each broken cell, with the end of its output."""
+def print_failures(cells: Iterable[Evidence], known: Mapping[str, Known] | None = None) -> None:
+    """Print the cause and the remedy of each broken cell, with the end of its output.
+
+    `known` is what the matrix knows of cells, by their ids.
+    """
     for cell in cells:
         if cell.verdict is not Verdict.BROKEN:
             continue
         say("", f"{cell.id}: broken at {cell.stage} ({cell.class_})")
+        _print_known((known or {}).get(cell.id))
         say(f"  cause:  {cell.cause}")
         say(f"  remedy: {cell.remedy}")
         for probe in cell.probes:
@@ -252,14 +283,24 @@ def _print_choice(choice: Choice) -> None:
         say(f"  {command.what + ':':9}{command.line}")
 
 
-def print_story(cell: Cell, found: Evidence, drift: str, *, verbose: bool = False) -> None:
+def print_story(
+    cell: Cell,
+    found: Evidence,
+    drift: str,
+    known: Known | None = None,
+    disagreements: Iterable[Comparison] = (),
+    *,
+    verbose: bool = False,
+) -> None:
     """Print the answer about one cell; if `verbose` is set, the whole story of it.
 
-    `drift` says how its system differs from the published.
+    `drift` says how its system differs from the published. `known` is what the matrix knows of it,
+    and `disagreements` what vendors declare otherwise.
     """
     say(f"{MARKS[found.verdict]} {cell.id}: {found.told}", style=COLOURS[found.verdict])
     say(f"  {sentence(found.axes, found.judgement, found)}")
     _print_reason(found)
+    _print_known(known)
     if command := commands([found]).get(found.id):
         say(f"  image:   envmatrix build {cell.id}", f"  start:   {command}")
         say(f"           {WHY_SHARED_MEMORY}")
@@ -276,6 +317,9 @@ def print_story(cell: Cell, found: Evidence, drift: str, *, verbose: bool = Fals
         say(f"  log:     {found.log}")
     if drift:
         say(f"  drift:   {cell.system_id} is not what was published: {drift}")
+    for one in disagreements:
+        where = f"{one.source.title} (read {one.source.read})"
+        say(f"  claim:   {WHAT[one.field]} {one.declared}; observed: {one.observed}; {where}")
     if not verbose:
         say(f"  more:    envmatrix explain {cell.id} --verbose")
         return
@@ -286,6 +330,12 @@ def print_story(cell: Cell, found: Evidence, drift: str, *, verbose: bool = Fals
         _print_image(found, found.image)
     if found.log and found.verdict is not Verdict.BROKEN:
         say(f"  log:     {found.log}")
+
+
+def _print_known(known: Known | None) -> None:
+    if known:
+        link = f" ({known.link})" if known.link else ""
+        say(f"  matrix:  {known.said}{link}")
 
 
 def _print_observed(found: Evidence) -> None:

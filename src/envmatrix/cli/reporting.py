@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from envmatrix.cli.arguments import AsJson, Profile, Select
-from envmatrix.cli.printing import counted, print_json, print_table, say, warn
+from envmatrix.cli.printing import (
+    counted,
+    print_json,
+    print_table,
+    say,
+    tell_of_known,
+    warn,
+)
 from envmatrix.cli.workspace import workspace_of
 from envmatrix.model.errors import InputError, SurroundingsError
 from envmatrix.model.matrix import nearest
@@ -25,7 +32,17 @@ if TYPE_CHECKING:
 
     from envmatrix.model.evidence import Evidence
 
-SCHEMAS = ("matrix", "evidence", "report", "history", "api-index", "api-release", "api-python")
+SCHEMAS = (
+    "matrix",
+    "amendments",
+    "claims",
+    "evidence",
+    "report",
+    "history",
+    "api-index",
+    "api-release",
+    "api-python",
+)
 
 _TOLD = 10
 """How many cells are told that are too old."""
@@ -66,7 +83,6 @@ def report(
     from envmatrix.report.freshness import age_of
     from envmatrix.report.grid import SUMMARY_LIMIT, job_summary, markdown
     from envmatrix.report.table import with_table
-    from envmatrix.stages.report import report_of
 
     workspace = workspace_of(context)
     age = age_of(max_age) if max_age is not None else None
@@ -75,6 +91,7 @@ def report(
     entries = workspace.reporting.entries(chosen)
     cells = [workspace.reporting.evidence(cell) for cell in chosen]
     on_hosts = list(workspace.book.hosts())
+    known = workspace.reporting.known(cells)
     where = folder or workspace.layout.report
     pages = {}
     if readme:
@@ -83,6 +100,8 @@ def report(
         pages[readme.resolve()] = page  # A symbolic link stays one.
     added = job_summary(entries, SUMMARY_LIMIT - _size(summary)) if summary else ""
     workspace.reporting.write(cells, where, on_hosts)
+    for amendment in workspace.book.idle_amendments():
+        warn(f"note: the amendment of {amendment.said}, marks no evidence that is here")
     for path, text in pages.items():
         write_text(path, text)
     if summary:
@@ -92,10 +111,11 @@ def report(
         history = workspace.reporting.history(where)
         first = workspace.site.write(every, on_hosts, history, where, address)
         warn(f"the page: {workspace.layout.short(first)}")
+    tell_of_known(known)
     if as_json:
-        print_json(report_of(cells, on_hosts).to_json())
+        print_json(workspace.reporting.document(cells, on_hosts).to_json())
     else:
-        print_table(cells)
+        print_table(cells, known)
         say(f"written to {workspace.layout.short(where)}/")
     if age is not None:
         _end_if_older(cells, age, max_age or "")
@@ -171,7 +191,7 @@ def schema(
         typer.Argument(metavar=f"[{'|'.join(SCHEMAS)}]", help="Of which file. Default: matrix."),
     ] = "matrix",
 ) -> None:
-    """Print the JSON Schema of matrix.yaml, or of a file that envmatrix writes."""
+    """Print the JSON Schema of a file that people write, or that envmatrix writes."""
     if name not in SCHEMAS:
         raise InputError(
             f"there is no schema of {name!r}",
@@ -182,15 +202,20 @@ def schema(
 
 
 def _schema(name: str) -> dict[str, Any]:
-    from envmatrix.model import matrix_file
+    from envmatrix.model import amendments, claims, matrix_file
     from envmatrix.model.evidence import Evidence
     from envmatrix.model.part import Part
     from envmatrix.report.api import DOCUMENTS
     from envmatrix.report.document import Report
     from envmatrix.report.history import Event
 
-    if name == "matrix":
-        return matrix_file.json_schema()
+    written = {
+        "matrix": matrix_file.json_schema,
+        "amendments": amendments.json_schema,
+        "claims": claims.json_schema,
+    }
+    if make := written.get(name):
+        return make()
     forms: dict[str, type[Part]] = {"report": Report, "evidence": Evidence, "history": Event}
     forms |= {f"api-{document}": form for document, form in DOCUMENTS.items()}
     return forms[name].json_schema()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,11 +25,13 @@ from envmatrix.cli.printing import (
     print_table,
     print_verified,
     say,
+    tell_of_known,
 )
 from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.cells import Cell
 from envmatrix.model.errors import InputError, SurroundingsError
 from envmatrix.model.evidence import Evidence, Reproducible
+from envmatrix.model.expectations import Known, Standing
 from envmatrix.model.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -51,13 +53,15 @@ def build(
     workspace = workspace_of(context)
     options = _options(base, jobs=jobs, fresh=fresh, probing=False)
     done = _run(workspace, workspace.choose(select, profile), options)
+    known = workspace.reporting.known(done.cells)
     if as_json:
-        _print_report(done.cells)
+        _print_report(workspace, done.cells)
     else:
-        print_table(done.cells)
+        print_table(done.cells, known)
         print_commands(done.cells)
         say(done.said)
-    if any(cell.verdict is Verdict.BROKEN for cell in done.cells):
+    tell_of_known(known)
+    if exit_code(done.cells, known) == 1:
         raise typer.Exit(1)
     if any(not cell.image and cell.verdict is Verdict.UNKNOWN for cell in done.cells):
         raise typer.Exit(3)
@@ -160,7 +164,7 @@ def verify(
     with at_work(workspace) as progress:
         found = workspace.verifier.verify(cells, options, progress)
     if as_json:
-        _print_report(found)
+        _print_report(workspace, found)
     else:
         print_verified(found)
     statuses = {evidence.reproducibility.status for evidence in found}
@@ -210,31 +214,37 @@ def _run(workspace: Workspace, cells: Sequence[Cell], options: Options) -> Run:
 
 
 def _finish(workspace: Workspace, done: Run, *, strict: bool, as_json: bool) -> None:
+    known = workspace.reporting.known(done.cells)
     if as_json:
-        _print_report(done.cells)
+        _print_report(workspace, done.cells)
     else:
-        print_table(done.cells)
-        print_failures(done.cells)
+        print_table(done.cells, known)
+        print_failures(done.cells, known)
         if not done.pruned:
             print_commands(done.cells)
         say(done.said)
         where = workspace.layout.short(workspace.layout.report)
         say(f"evidence: {where}/ (report.json, table.md, cells/)")
-    raise typer.Exit(exit_code(done.cells, strict=strict))
+    tell_of_known(known)
+    raise typer.Exit(exit_code(done.cells, known, strict=strict))
 
 
-def _print_report(cells: Sequence[Evidence]) -> None:
-    from envmatrix.stages.report import report_of
-
-    print_json(report_of(cells).to_json())
+def _print_report(workspace: Workspace, cells: Sequence[Evidence]) -> None:
+    print_json(workspace.reporting.document(cells).to_json())
 
 
-def exit_code(cells: Iterable[Evidence], *, strict: bool = False) -> int:
+def exit_code(
+    cells: Iterable[Evidence], known: Mapping[str, Known] | None = None, *, strict: bool = False
+) -> int:
     """Return 1 where a cell is broken, 3 where a cell stays unknown, and else 0.
 
-    A `strict` run also returns 3 where a cell is only partial.
+    A cell that is broken as the matrix knows it does not count. A `strict` run also returns 3 where
+    a cell is only partial.
     """
-    verdicts = {cell.verdict for cell in cells}
+    as_known = {
+        cell_id for cell_id, one in (known or {}).items() if one.standing is Standing.AS_KNOWN
+    }
+    verdicts = {cell.verdict for cell in cells if cell.id not in as_known}
     if Verdict.BROKEN in verdicts:
         return 1
     return 3 if Verdict.UNKNOWN in verdicts or (strict and Verdict.PARTIAL in verdicts) else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +17,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from envmatrix.cli.printing import warn
+from envmatrix.model.amendments import Amendments, read_amendments
 from envmatrix.model.cells import Cell, expand
+from envmatrix.model.claims import Claims, read_claims
 from envmatrix.model.digests import digest
 from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Inputs
+from envmatrix.model.expectations import Expected, expected
 from envmatrix.model.matrix import Matrix
 from envmatrix.model.matrix_file import read_matrix
 from envmatrix.model.selection import choose, published
@@ -69,6 +73,11 @@ class Workspace:
     def cells(self) -> Sequence[Cell]:
         """Every declared cell."""
         return expand(self.matrix)
+
+    @cached_property
+    def expected(self) -> Expected:
+        """What the matrix knows to be broken, by cell id."""
+        return expected(self.matrix, self.cells)
 
     @cached_property
     def published(self) -> Sequence[Cell]:
@@ -122,7 +131,25 @@ class Workspace:
     @cached_property
     def book(self) -> Book:
         """The evidence files."""
-        return Book(self.layout)
+        return Book(self.layout, self.amendments)
+
+    @cached_property
+    def amendments(self) -> Amendments:
+        """The evidence that is marked invalid.
+
+        Raises:
+            InputError: the file cannot be read, or is wrong.
+        """
+        return read_amendments(self.layout.amendments, datetime.now(UTC))
+
+    @cached_property
+    def claims(self) -> Claims:
+        """What vendors declare.
+
+        Raises:
+            InputError: the file cannot be read, or is wrong.
+        """
+        return read_claims(self.layout.claims)
 
     @cached_property
     def packages(self) -> SystemPackages:
@@ -236,7 +263,15 @@ class Workspace:
             self.rebuilds,
             self._inputs_of,
         )
-        return Reporting(maker, self.knowledge, self.packages, self.book)
+        return Reporting(
+            maker,
+            self.knowledge,
+            self.packages,
+            self.book,
+            self.expected,
+            self.claims,
+            self.cells,
+        )
 
     @cached_property
     def site(self) -> SiteWriter:
@@ -262,7 +297,9 @@ class Workspace:
             self.sharing,
             self.packages,
         )
-        probing = Probing(self.matrix, self.records, self.probes, self.probe_runner)
+        probing = Probing(
+            self.matrix, self.records, self.probes, self.probe_runner, self.amendments
+        )
         return Runner(
             self.locking, building, probing, self.reporting.maker, self.knowledge, self.book
         )

@@ -27,6 +27,8 @@ UV_RELEASES = "0.13"
 UV_GLIBC = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 """By architecture: its name in the tags of wheels."""
+OLDER_MANYLINUX = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+"""By minor version of glibc: older names of platforms, which wheels still carry (PEP 600)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,32 @@ class Lock:
     def files(self) -> tuple[Wheel | Interpreter, ...]:
         """Everything that has to be downloaded."""
         return (*self.wheels, *([self.interpreter] if self.interpreter else []))
+
+
+_MANYLINUX = re.compile(r"manylinux_2_([0-9]{1,3})_\w+")
+
+
+def glibc_floor(lock: Lock, requirement: str) -> str | None:
+    """Return the lowest glibc that the wheel of a requirement is tagged for, such as 2.28.
+
+    None: the lock has no such wheel, or its tags name no glibc.
+    """
+    name = canonicalize_name(re.split(r"[\[=<>!~]", requirement)[0])
+    minors = [
+        minor
+        for wheel in lock.wheels
+        if wheel.name == name
+        for tag in parse_wheel_filename(wheel.filename)[3]
+        if (minor := _glibc_minor(tag.platform)) is not None
+    ]
+    return f"2.{min(minors)}" if minors else None
+
+
+def _glibc_minor(platform: str) -> int | None:
+    if found := _MANYLINUX.fullmatch(platform):
+        return int(found[1])
+    older = (minor for minor, name in OLDER_MANYLINUX.items() if platform.startswith(f"{name}_"))
+    return next(older, None)
 
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
-from envmatrix.model.errors import InputError
+from envmatrix.model.checked import Problem, checked, schema_of, text_of_file
 from envmatrix.model.matrix import (
-    ALLOWED,
     DEFAULT_ARCH,
     NATIVE_ARCH,
     OWN_PYTHON,
@@ -25,15 +19,14 @@ from envmatrix.model.matrix import (
     nearest,
     value_matches,
 )
-from envmatrix.model.yamldoc import Document, Location, parse
+from envmatrix.model.yamldoc import Location
 
 MAX_CELLS = 20_000
 
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of `matrix.yaml`, for editors."""
-    schema = Matrix.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return schema_of(Matrix)
 
 
 def read_matrix(path: Path) -> Matrix:
@@ -42,19 +35,8 @@ def read_matrix(path: Path) -> Matrix:
     Raises:
         InputError: it cannot be read, or the first thing that is wrong with it.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            "the file is not UTF-8 text", where=path.name, next_step="save it as UTF-8"
-        ) from error
-    except OSError as error:
-        raise InputError(
-            f"the matrix cannot be read: {error.strerror}",
-            where=str(path),
-            next_step="run in the folder that holds matrix.yaml, or give --matrix FILE",
-        ) from error
-    return load(text, path.name)
+    next_step = "run in the folder that holds matrix.yaml, or give --matrix FILE"
+    return load(text_of_file(path, "the matrix", next_step), path.name)
 
 
 def load(text: str, name: str) -> Matrix:
@@ -63,168 +45,11 @@ def load(text: str, name: str) -> Matrix:
     Raises:
         InputError: the first thing that is wrong, with file, line, key and remedy.
     """
-    document = parse(text, name)
-    if not isinstance(document.data, dict):
-        raise InputError(
-            "a matrix is a mapping with the keys schema, axes, frameworks, ...",
-            where=document.where(()),
-            next_step="see docs/matrix.md",
-        )
-    try:
-        matrix = Matrix.model_validate(document.data)
-    except ValidationError as error:
-        raise _explain(document, error.errors(include_url=False)) from None
-    for location, what, next_step in _contradictions(matrix):
-        raise InputError(what, where=document.where(location), next_step=next_step)
-    return matrix
+    is_a = "a matrix is a mapping with the keys schema, axes, frameworks, ..."
+    return checked(text, name, Matrix, _contradictions, is_a=is_a, docs="docs/matrix.md")
 
 
-# --- what is wrong with it -------------------------------------------------------------------
-
-_KEY = "[key]"
-"""The last part of a location where pydantic finds the key itself wrong."""
-_SHOWN = 80
-_LIST = "wrong type: a list is needed here, found {found}"
-_MAPPING = "wrong type: keys with values are needed here, found {found}"
-_IN_BRACKETS = "put it in square brackets: [...]; allowed is {allowed}"
-
-# By pydantic's type of an error: what is wrong. Other types take the words of `_told`.
-_WHAT = {
-    "dict_type": _MAPPING,
-    "is_instance_of": _LIST,
-    "mapping_type": _MAPPING,
-    "missing": 'the key "{key}" is missing',
-    "model_type": _MAPPING,
-    "sequence_str": _LIST,
-    "string_too_long": "{found} is too long: at most {max_length} characters are allowed here",
-    "string_type": "wrong type: text is needed here, found {found}",
-    "too_short": "this is empty",
-    "value_error": "{found} is not allowed here: {why}",
-}
-# By the same: what to do.
-_NEXT = {
-    "is_instance_of": _IN_BRACKETS,
-    "missing": 'add "{key}": {allowed}',
-    "sequence_str": _IN_BRACKETS,
-    "string_too_long": "shorten it; allowed is {allowed}",
-    "too_short": "give at least one entry; allowed is {allowed}",
-    "value_error": "write it as pip does, for instance >=2.4,<2.8",
-}
-
-
-def _explain(document: Document, problems: Sequence[ErrorDetails]) -> InputError:
-    # A key that is unknown explains best why another is missing.
-    problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
-    location: Location = problem["loc"]
-    what, next_step = _told(document, problem)
-    place = tuple(part for part in location if part != _KEY)
-    return InputError(what, where=document.where(place), next_step=next_step)
-
-
-def _told(document: Document, problem: ErrorDetails) -> tuple[str, str]:
-    """Return what is wrong, and what to do."""
-    kind, location, found = problem["type"], problem["loc"], problem.get("input")
-    key = str(location[-1])[:_SHOWN]
-    raw = (document.spot(location).raw or "").strip()[:_SHOWN]
-    if kind == "extra_forbidden":
-        return f'unknown key "{key}"', nearest(key, _keys(_node(location[:-1])))
-    if kind == "missing" and key == "reason":
-        return 'the key "reason" is missing', "say in one sentence why the rule exists"
-    if kind == "string_type" and raw and found is not None:
-        number = isinstance(found, int | float) and not isinstance(found, bool)
-        read_as = f"the {'number' if number else 'value'} {_shown(found)}"
-        return f"{raw} is read as {read_as}, but text is needed here", f'quote it: "{raw}"'
-    context = problem.get("ctx", {})
-    words = {
-        "allowed": _allowed(location),
-        "found": _shown(found),
-        "key": key,
-        "max_length": context.get("max_length"),
-        "why": str(context.get("error", "")).partition("\n")[0],
-    }
-    return (
-        _WHAT.get(kind, "{found} is not allowed here").format(**words),
-        _NEXT.get(kind, "allowed is {allowed}").format(**words),
-    )
-
-
-def _shown(value: object) -> str:
-    """Return a value as a person would name it, cut to a readable length."""
-    match value:
-        case None:
-            return "nothing"
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case str() | bytes():
-            return f"{value!r:.{_SHOWN}}"
-    return f"{value!s:.{_SHOWN}}"
-
-
-_Schema = Mapping[str, Any]
-
-
-@cache
-def _schema() -> _Schema:
-    return json_schema()
-
-
-def _allowed(location: Location) -> str:
-    """Say in words, with an example, what the schema allows at `location`."""
-    if location[-1] == _KEY:
-        return ALLOWED[next(iter(_node(location[:-2])["patternProperties"]))]
-    return _in_words(_node(location))
-
-
-def _in_words(node: _Schema) -> str:
-    if "pattern" in node:
-        return ALLOWED[node["pattern"]]
-    if "const" in node:
-        return json.dumps(node["const"])
-    if "enum" in node:
-        return " or ".join(map(json.dumps, node["enum"]))
-    if "properties" in node:
-        return f"a mapping with some of the keys {', '.join(_keys(node))}"
-    if "items" in node:
-        return f"a list of entries, each {_in_words(_options(node['items'])[0])}"
-    ((pattern, value),) = node["patternProperties"].items()
-    return f"a mapping from {ALLOWED[pattern]} to {_in_words(_options(value)[0])}"
-
-
-def _keys(node: _Schema) -> list[str]:
-    return list(node.get("properties", ()))
-
-
-def _node(location: Location) -> _Schema:
-    """Return what the schema says of the value at a location."""
-    node = _schema()
-    for part in location:
-        node = next(found for one in _options(node) if (found := _below(one, part)))
-    return _options(node)[0]
-
-
-def _options(node: _Schema) -> list[_Schema]:
-    """Return the alternatives of a node, with references followed."""
-    return [
-        _schema()["$defs"][one["$ref"].rpartition("/")[2]] if "$ref" in one else one
-        for one in node.get("anyOf", [node])
-    ]
-
-
-def _below(node: _Schema, part: str | int) -> _Schema | None:
-    """Return what the schema says of the value under a key or an index of a node."""
-    if isinstance(part, int):
-        return node.get("items")
-    any_name: Mapping[str, _Schema] = node.get("patternProperties", {})
-    found: _Schema | None = node.get("properties", {}).get(part)
-    return found or next(iter(any_name.values()), None)
-
-
-_Problem = tuple[Location, str, str]
-
-
-def _contradictions(matrix: Matrix) -> Iterator[_Problem]:
+def _contradictions(matrix: Matrix) -> Iterator[Problem]:
     """Yield what the schema cannot see: names that do not exist, values twice, too many cells."""
     yield from _bad_day(matrix)
     yield from _twice(matrix)
@@ -239,6 +64,8 @@ def _contradictions(matrix: Matrix) -> Iterator[_Problem]:
                 "a rule does exactly one thing",
                 "give either `exclude: true` or `constrain: [...]`",
             )
+    for index, known in enumerate(matrix.known):
+        yield from _bad_where(matrix, known.when, ("known", index, "when"))
     for name, entries in matrix.profiles.items():
         for index, entry in enumerate(entries):
             yield from _bad_where(matrix, entry, ("profiles", name, index))
@@ -250,7 +77,7 @@ def _contradictions(matrix: Matrix) -> Iterator[_Problem]:
     yield from _too_large(matrix)
 
 
-def _bad_day(matrix: Matrix) -> Iterator[_Problem]:
+def _bad_day(matrix: Matrix) -> Iterator[Problem]:
     try:
         date.fromisoformat(matrix.resolve.as_of)
     except ValueError:
@@ -261,7 +88,7 @@ SUPPORTED = ("debian", "ubuntu")
 """The distributions whose bases envmatrix can make: they install with apt."""
 
 
-def _unsupported(matrix: Matrix) -> Iterator[_Problem]:
+def _unsupported(matrix: Matrix) -> Iterator[Problem]:
     for name, os in matrix.axes.os.items():
         if os.distribution not in SUPPORTED:
             yield (
@@ -278,7 +105,7 @@ def _unsupported(matrix: Matrix) -> Iterator[_Problem]:
             )
 
 
-def _twice(matrix: Matrix) -> Iterator[_Problem]:
+def _twice(matrix: Matrix) -> Iterator[Problem]:
     lists: list[tuple[Location, Sequence[str]]] = [
         (("axes", "python"), matrix.axes.python),
         (("axes", "arch"), matrix.axes.arch),
@@ -293,7 +120,7 @@ def _twice(matrix: Matrix) -> Iterator[_Problem]:
                 yield ((*location, index), f"{value} stands twice", "remove one of the two")
 
 
-def _unknown_accelerators(matrix: Matrix) -> Iterator[_Problem]:
+def _unknown_accelerators(matrix: Matrix) -> Iterator[Problem]:
     for name, framework in matrix.frameworks.items():
         for index, variant in enumerate(framework.variants):
             for accelerator in variant.accelerators:
@@ -305,7 +132,7 @@ def _unknown_accelerators(matrix: Matrix) -> Iterator[_Problem]:
                     )
 
 
-def _unknown_versions(matrix: Matrix) -> Iterator[_Problem]:
+def _unknown_versions(matrix: Matrix) -> Iterator[Problem]:
     for name, framework in matrix.frameworks.items():
         for companion, releases in framework.companions.items():
             for version in releases:
@@ -333,7 +160,7 @@ def _stacked_names(matrix: Matrix) -> list[str]:
 
 def _bad_where(
     matrix: Matrix, where: Where, location: Location, *, of_a_stack: bool = False
-) -> Iterator[_Problem]:
+) -> Iterator[Problem]:
     # A stack stands on a framework, and not on another stack.
     stacked = [] if of_a_stack else _stacked_names(matrix)
     known: dict[str, list[str]] = {
@@ -360,7 +187,7 @@ def _bad_where(
 
 def _bad_profile(
     matrix: Matrix, name: str, entry: ProfileEntry, location: Location
-) -> Iterator[_Problem]:
+) -> Iterator[Problem]:
     if entry.profile is None:
         return
     if entry.patterns:
@@ -382,7 +209,7 @@ ID_CHARACTERS = 128
 """The characters that the tag of an image may have."""
 
 
-def _long_ids(matrix: Matrix) -> Iterator[_Problem]:
+def _long_ids(matrix: Matrix) -> Iterator[Problem]:
     """Yield frameworks of which an id could be too long, though no name is."""
     axes = matrix.axes
     stack = max((len(name) + 1 for name in matrix.stacks), default=0)
@@ -399,7 +226,7 @@ def _long_ids(matrix: Matrix) -> Iterator[_Problem]:
             )
 
 
-def _too_large(matrix: Matrix) -> Iterator[_Problem]:
+def _too_large(matrix: Matrix) -> Iterator[Problem]:
     axes = matrix.axes
     places = len(axes.os) * len(axes.python) * len(axes.arch)
     total = sum(

@@ -80,7 +80,7 @@ def parse(text: str, name: str) -> Document:
             raise InputError(
                 "the file is empty",
                 where=name,
-                next_step="start from the matrix.yaml of the project",
+                next_step="write `schema: 1`, and what else such a file has",
             )
         data = _plain(loader, node, (), spots, name)
     except yaml.MarkedYAMLError as error:

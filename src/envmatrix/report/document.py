@@ -13,8 +13,10 @@ from pydantic import Field
 
 from envmatrix import __version__
 from envmatrix.model.evidence import SCHEMA, Evidence, Machine
+from envmatrix.model.expectations import Known
 from envmatrix.model.part import Part
 from envmatrix.model.verdicts import Verdict
+from envmatrix.report.claims import Comparison, contradicted, counted
 
 
 class Report(Part):
@@ -36,20 +38,47 @@ class Report(Part):
             "cells, less one."
         ),
     ]
+    known: Annotated[
+        Mapping[str, Known],
+        Field(description="By cell: what the matrix knows to be broken, beside what was found."),
+    ] = Field(default_factory=dict)
+    disagreements: Annotated[
+        tuple[Comparison, ...],
+        Field(
+            description="What vendors declare of the releases of these cells, where something else "
+            "was observed."
+        ),
+    ] = ()
+    claims: Annotated[
+        Mapping[str, int],
+        Field(description="How much of what vendors declare was confirmed, contradicted, neither."),
+    ] = Field(default_factory=dict)
     cells: Annotated[tuple[Evidence, ...], Field(description="The evidence of each cell.")]
     on_hosts: Annotated[
         tuple[Evidence, ...], Field(description="Evidence of hosts. It counts for no cell.")
     ] = ()
 
 
-def document(cells: Sequence[Evidence], host: Machine, on_hosts: Sequence[Evidence] = ()) -> Report:
-    """Return the document of some cells, made on `host`."""
+def document(
+    cells: Sequence[Evidence],
+    host: Machine,
+    on_hosts: Sequence[Evidence] = (),
+    known: Mapping[str, Known] | None = None,
+    compared: Sequence[Comparison] = (),
+) -> Report:
+    """Return the document of some cells, made on `host`.
+
+    `known` is what the matrix knows of them, and `compared` what vendors declare of their releases.
+    """
     return Report(
         generated_at=datetime.now(UTC).replace(microsecond=0),
         tool=f"envmatrix {__version__}",
         host=host,
         summary=count(cell.verdict for cell in cells),
         drift=drift(cells),
+        known=known or {},
+        disagreements=tuple(contradicted(compared)),
+        claims=counted(compared),
         cells=tuple(cells),
         on_hosts=tuple(on_hosts),
     )

@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Evidence, Reproducible
+from envmatrix.model.expectations import Known, Standing, counts_said
 from envmatrix.model.matrix import DEFAULT_ARCH
 from envmatrix.model.probe_results import Outcome
 from envmatrix.model.text import line
 from envmatrix.model.verdicts import Verdict
+from envmatrix.report.claims import WHAT, Comparison, contradicted, counted
 from envmatrix.report.document import summary
 from envmatrix.report.freshness import freshness
 
@@ -59,8 +61,11 @@ _REBUILT = {
 }
 
 
-def row(cell: Evidence) -> tuple[str, ...]:
-    """Return the fields of one line of the table, under `HEADINGS`."""
+def row(cell: Evidence, known: Known | None = None) -> tuple[str, ...]:
+    """Return the fields of one line of the table, under `HEADINGS`.
+
+    `known` is what the matrix knows of the cell.
+    """
     axes = cell.axes
     return (
         f"{MARKS[cell.verdict]} {cell.told}",
@@ -72,7 +77,7 @@ def row(cell: Evidence) -> tuple[str, ...]:
         _gpu(cell),
         f"{cell.image.size / 1e9:.1f} GB" if cell.image else "",
         _REBUILT[cell.reproducibility.status],
-        _why(cell),
+        _why(cell, known),
     )
 
 
@@ -89,18 +94,28 @@ def _gpu(cell: Evidence) -> str:
     return ", ".join(sorted(outcomes)) or Outcome.NOT_RUN
 
 
-def _why(cell: Evidence) -> str:
+def _why(cell: Evidence, known: Known | None) -> str:
     reason = (cell.stage, cell.class_, cell.cause) if cell.verdict is not Verdict.WORKS else ()
     told = ": ".join(text for text in reason if text)
     flaky = ", ".join(probe.probe for probe in cell.probes if probe.flaky)
-    return "; ".join(filter(None, (told, f"flaky beside other probes: {flaky}" if flaky else "")))
+    # What is known comes first: a long cause loses its end.
+    beside = known.said if known and known.standing is not Standing.NOT_SEEN else ""
+    parts = (beside, told, f"flaky beside other probes: {flaky}" if flaky else "")
+    return "; ".join(filter(None, parts))
 
 
-def markdown(cells: Sequence[Evidence], evidence: str = "cells") -> str:
-    """Return the table in Markdown. Each framework links to its file in the folder `evidence`."""
+def markdown(
+    cells: Sequence[Evidence],
+    evidence: str = "cells",
+    known: Mapping[str, Known] | None = None,
+) -> str:
+    """Return the table in Markdown. Each framework links to its file in the folder `evidence`.
+
+    `known` is what the matrix knows of cells, by their ids.
+    """
     rows = []
     for cell in cells:
-        verdict, *others = row(cell)
+        verdict, *others = row(cell, (known or {}).get(cell.id))
         fields = [verdict, *map(escaped, others)]
         fields[1] = f"[{fields[1]}]({quote(f'{evidence}/{cell.id}.json', safe='/+')})"
         rows.append(fields)
@@ -124,17 +139,28 @@ def escaped(text: str) -> str:
     return _MARKUP.sub(r"\\\g<0>", text)
 
 
-def page(cells: Sequence[Evidence], on_hosts: Sequence[Evidence] = ()) -> str:
-    """Return table.md: the counts, the days, the table, and the table of hosts apart from it."""
+def page(
+    cells: Sequence[Evidence],
+    on_hosts: Sequence[Evidence] = (),
+    known: Mapping[str, Known] | None = None,
+    compared: Sequence[Comparison] = (),
+) -> str:
+    """Return table.md: the counts, the days, the table, and the table of hosts apart from it.
+
+    `known` is what the matrix knows of cells; `compared` is what vendors declare of releases.
+    """
     days = freshness(cells).said
     when = f" {days}." if days else ""
     counts = summary([cell.verdict for cell in cells])
+    if standings := counts_said((known or {}).values()):
+        counts = f"{counts} ({standings})"
     return (
-        f"# Compatibility table\n\n{counts}.{when}\n\n{markdown(cells)}\n"
+        f"# Compatibility table\n\n{counts}.{when}\n\n{markdown(cells, known=known)}\n"
         "`works`: every required probe passed in the built image. A GPU that was not there "
         "is `not run`. "
         f"{_EMULATED if any(cell.emulated for cell in cells) else ''}"
         "Rebuilt: `envmatrix verify` built the image from nothing again and compared each layer.\n"
+        + _claims(compared)
         + _start(cells)
         + (
             f"\n## On hosts, without a container\n\n{markdown(on_hosts, 'host')}"
@@ -142,6 +168,38 @@ def page(cells: Sequence[Evidence], on_hosts: Sequence[Evidence] = ()) -> str:
             else ""
         )
     )
+
+
+def _claims(compared: Sequence[Comparison]) -> str:
+    """Return the part of table.md that tells where official tables disagree with what was seen."""
+    disagreements = contradicted(compared)
+    if not disagreements:
+        return ""
+    lines = [
+        "| " + " | ".join((*_release(one), _declared(one), _observed(one))) + " |\n"
+        for one in disagreements
+    ]
+    counts = ", ".join(f"{number} {result}" for result, number in counted(compared).items())
+    return (
+        "\n## Where official tables disagree with what was observed\n\n"
+        "| release | what | declared | observed |\n| --- | --- | --- | --- |\n"
+        + "".join(lines)
+        + f"\nOf all that is declared of these releases (`claims.yaml`): {counts}.\n"
+    )
+
+
+def _release(one: Comparison) -> tuple[str, str]:
+    return escaped(f"{one.framework} {one.version}"), WHAT[one.field]
+
+
+def _declared(one: Comparison) -> str:
+    source = f"[{escaped(one.source.title)}]({one.source.url}), read {escaped(one.source.read)}"
+    return f"{escaped(one.declared)} ({source})"
+
+
+def _observed(one: Comparison) -> str:
+    more = f" and {len(one.cells) - 1} more" if len(one.cells) > 1 else ""
+    return escaped(f"{one.observed} ({''.join(one.cells[:1])}{more})")
 
 
 def commands(cells: Sequence[Evidence]) -> dict[str, str]:

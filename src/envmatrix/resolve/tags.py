@@ -12,10 +12,8 @@ from functools import lru_cache
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from envmatrix.model.locks import MACHINES
+from envmatrix.model.locks import MACHINES, OLDER_MANYLINUX
 
-# Older names of three platforms, which wheels still carry (PEP 600).
-_OLDER_NAMES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _OLDEST_GLIBC = {"amd64": 5, "arm64": 17}
 
 
@@ -25,8 +23,8 @@ def platform_tags(glibc: str, arch: str) -> Sequence[str]:
     tags: list[str] = []
     for minor in range(int(glibc.split(".")[1]), _OLDEST_GLIBC[arch] - 1, -1):
         tags.append(f"manylinux_2_{minor}_{machine}")
-        if minor in _OLDER_NAMES:
-            tags.append(f"{_OLDER_NAMES[minor]}_{machine}")
+        if minor in OLDER_MANYLINUX:
+            tags.append(f"{OLDER_MANYLINUX[minor]}_{machine}")
     return [*tags, f"linux_{machine}"]
 
 

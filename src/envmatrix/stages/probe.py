@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -13,6 +14,7 @@ from packaging.requirements import Requirement
 from envmatrix.engine.client import Engine
 from envmatrix.engine.containers import isolation
 from envmatrix.engine.process import Limits
+from envmatrix.model.amendments import NO_AMENDMENTS, Amendments
 from envmatrix.model.cells import Cell, declared
 from envmatrix.model.digests import digest
 from envmatrix.model.emulation import SLOWDOWN, under_emulation
@@ -54,13 +56,15 @@ class Probed:
 class Probing:
     """Runs the probes of cells, and records the result of each.
 
-    `runner` is the source of the program that runs the probes of a cell in one container.
+    `runner` is the source of the program that runs the probes of a cell in one container. What was
+    recorded of a cell before the end of one of its `amendments` is not taken again.
     """
 
     matrix: Matrix
     records: Records
     probes: Probes
     runner: str
+    amendments: Amendments = NO_AMENDMENTS
     _gpus: threading.Lock = field(default_factory=threading.Lock)
     """Held by the one cell that uses the GPUs. A run holds its state folder, and so the GPUs."""
 
@@ -91,7 +95,7 @@ class Probing:
             emulated=emulated,
         )
         probes = [place.in_time(probe) for probe in probes]
-        results = {} if options.fresh else self._known(place, probes, isolated=options.isolated)
+        results = {} if options.fresh else self._known(cell, place, probes, options)
         missing = [probe for probe in probes if probe.name not in results]
         group = None if options.isolated else group_of(probes, {probe.name for probe in missing})
         with self._gpus if gpu else nullcontext():
@@ -114,17 +118,25 @@ class Probing:
         return Probed(tuple(results[probe.name] for probe in probes), len(missing))
 
     def _known(
-        self, place: _Place, probes: Sequence[Probe], *, isolated: bool
+        self, cell: Cell, place: _Place, probes: Sequence[Probe], options: Options
     ) -> dict[str, ProbeResult]:
         """Return the recorded results by name. An isolated run takes those of probes alone."""
-        ways = (Way.ALONE,) if isolated else (Way.ALONE, Way.SHARED)
+        ways = (Way.ALONE,) if options.isolated else (Way.ALONE, Way.SHARED)
+        invalid = self.amendments.until(cell.id)
         found: dict[str, ProbeResult] = {}
         for probe in probes:
             for key in (place.key(probe, way) for way in ways):
                 result = self.records.get("probe", key, ProbeResult) if key else None
-                if result is not None:
+                if result is not None and not self._is_older(key, invalid):
                     found.setdefault(probe.name, result)
         return found
+
+    def _is_older(self, key: str, invalid: datetime | None) -> bool:
+        """Return whether a record was written up to the last moment of what is invalid."""
+        if invalid is None:
+            return False
+        written = self.records.written("probe", key)
+        return written is None or written.replace(microsecond=0) <= invalid
 
     def _shared(
         self, place: _Place, group: Group, engine: Engine, *, gpu: bool

@@ -6,15 +6,19 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from envmatrix.model.cells import Cell, system_id
+from envmatrix.model.claims import NO_CLAIMS, Claims
 from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.evidence_file import UnreadableEvidenceError, read_evidence
+from envmatrix.model.expectations import Expected, Known, known_of
+from envmatrix.model.locks import glibc_floor
 from envmatrix.model.verdicts import Verdict
+from envmatrix.report.claims import Comparison, compare, release_of
 from envmatrix.report.document import Report, document
 from envmatrix.report.entries import Entry
 from envmatrix.report.history import History, read_history, to_lines
@@ -31,12 +35,19 @@ _PACKAGE = re.compile(r"\S+ \S+ \S+ [0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """Gathers evidence and writes reports."""
+    """Gathers evidence and writes reports.
+
+    `expected` is what the matrix knows to be broken, `claims` what vendors declare, and `cells` is
+    every declared cell.
+    """
 
     maker: EvidenceMaker
     knowledge: Knowledge
     packages: SystemPackages
     book: Book
+    expected: Expected = field(default_factory=dict)
+    claims: Claims = NO_CLAIMS
+    cells: Sequence[Cell] = ()
 
     def evidence(self, cell: Cell) -> Evidence:
         """Return the evidence of a cell if it is current, or else what is known without it."""
@@ -48,6 +59,37 @@ class Reporting:
             Entry(cell.id, cell.axes, self.knowledge.judgement(cell), self.knowledge.current(cell))
             for cell in cells
         ]
+
+    def known(self, cells: Iterable[Evidence]) -> dict[str, Known]:
+        """Return what the matrix knows of cells, compared with their evidence, by cell id."""
+        return known_of(self.expected, cells)
+
+    def compared(self, cells: Iterable[Evidence]) -> list[Comparison]:
+        """Return what vendors declare of the releases of cells, compared with what is known.
+
+        A release is judged by all its cells, whichever of them are asked for.
+        """
+        if not self.claims.claims:
+            return []
+        releases = {release_of(one.axes) for one in cells}
+        meant = [cell for cell in self.cells if (cell.family, cell.version) in releases]
+        floors = {}
+        for cell in meant:
+            lock = self.maker.resolutions.committed_lock(cell)
+            if lock and (floor := glibc_floor(lock, cell.requires[0])):
+                floors[cell.id] = floor
+        return compare(self.claims, self.entries(meant), floors)
+
+    def document(
+        self,
+        cells: Sequence[Evidence],
+        on_hosts: Sequence[Evidence] = (),
+        compared: Sequence[Comparison] | None = None,
+    ) -> Report:
+        """Return the document of some cells, with the machine of the first as its host."""
+        host = cells[0].host if cells else machine()
+        compared = self.compared(cells) if compared is None else compared
+        return document(cells, host, on_hosts, self.known(cells), compared)
 
     def write(
         self, cells: Sequence[Evidence], where: Path, on_hosts: Sequence[Evidence] = ()
@@ -65,7 +107,7 @@ class Reporting:
                 damaged. Nothing was written.
             SurroundingsError: a file cannot be written or removed.
         """
-        outdated = self._outdated(cells, where, on_hosts)
+        outdated, kept = self._outdated(cells, where, on_hosts)
         # What lies in the state can be made again at once.
         durable = self._is_kept(where)
         texts = {
@@ -77,8 +119,10 @@ class Reporting:
             if held := self.packages.held(found.layers):
                 system = system_id(found.axes.os, found.axes.arch)
                 texts[where / "packages" / f"{system}.txt"] = "".join(f"{line}\n" for line in held)
-        texts[where / REPORT] = to_text(report_of(cells, on_hosts).to_json())
-        texts[where / "table.md"] = page(cells, on_hosts)
+        compared = self.compared(cells)
+        report = self.document(cells, on_hosts, compared)
+        texts[where / REPORT] = to_text(report.to_json())
+        texts[where / "table.md"] = page(cells, on_hosts, report.known, compared)
         if (path := self._history_file(where)).parent == where:
             before = text_of(path) if path.exists() else ""
             known = read_history(before, self.maker.layout.short(path))
@@ -88,6 +132,8 @@ class Reporting:
         if where.is_dir():
             sweep([where, *(where / name for name in ("cells", "host", "packages"))])
         for path, text in texts.items():
+            if path in kept:
+                continue
             write_text(path, text, durable=durable)
         for path in outdated:
             remove(path)
@@ -113,8 +159,10 @@ class Reporting:
 
     def _outdated(
         self, cells: Sequence[Evidence], where: Path, on_hosts: Sequence[Evidence]
-    ) -> list[Path]:
-        """Return the files of an earlier report that this one leaves out.
+    ) -> tuple[list[Path], set[Path]]:
+        """Return the files of an earlier report that this one leaves out, and those to leave alone.
+
+        Evidence that is marked invalid is left alone, unless there is other evidence of its cell.
 
         Raises:
             InputError: one of them, or one that is replaced, is evidence that is nowhere else.
@@ -123,11 +171,14 @@ class Reporting:
         hosts = {one.id for one in on_hosts}
         systems = {system_id(one.axes.os, one.axes.arch) for one in cells}
         outdated, lost = [], []
+        kept: set[Path] = set()
         for found, path in _evidence_in(where / "cells"):
             if found.id not in told:
                 outdated.append(path)
             replaced = _was_run(found.verdict) and not _was_run(told.get(found.id))
-            if replaced and not self.book.holds(found.id):
+            if replaced and found.id in told and self.book.is_amended(found):
+                kept.add(path)
+            elif replaced and not self.book.holds(found.id):
                 lost.append(path)
         for found, path in _evidence_in(where / "host"):
             if found.id not in hosts:
@@ -139,7 +190,7 @@ class Reporting:
                 lost += [] if self.packages.has(held) else [path]
         if lost and self._is_kept(where):
             raise self._would_be_lost(lost, where)
-        return outdated
+        return outdated, kept
 
     def _would_be_lost(self, lost: Sequence[Path], where: Path) -> InputError:
         short = self.maker.layout.short
@@ -217,8 +268,3 @@ def history_of(path: Path, where: str) -> History:
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
-
-
-def report_of(cells: Sequence[Evidence], on_hosts: Sequence[Evidence] = ()) -> Report:
-    """Return the document of some cells, with the machine of the first as its host."""
-    return document(cells, cells[0].host if cells else machine(), on_hosts)

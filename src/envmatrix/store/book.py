@@ -1,4 +1,7 @@
-"""The book of evidence: the last evidence of each cell and host, on this machine and published."""
+"""The book of evidence: the last evidence of each cell and host, on this machine and published.
+
+Evidence that an amendment marks invalid stays where it is, and counts for nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from envmatrix.model.amendments import NO_AMENDMENTS, Amendment, Amendments
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.evidence_file import UnreadableEvidenceError, read_evidence
 from envmatrix.model.verdicts import NOT_ATTEMPTED, Verdict
@@ -17,8 +21,9 @@ from envmatrix.store.layout import Layout
 class Book:
     """Evidence files: those that this machine recorded, and those that are published."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, amendments: Amendments = NO_AMENDMENTS) -> None:
         self._layout = layout
+        self._amendments = amendments
         self._cells = layout.state / "cells"
         self._published = layout.reports / "cells"
         self._hosts = layout.state / "host"
@@ -30,7 +35,7 @@ class Book:
         return names(self._cells) | names(self._published)
 
     def evidence(self, cell_id: str) -> Evidence | None:
-        """Return the evidence of a cell, or None where there is none.
+        """Return the evidence of a cell, or None where there is none that counts.
 
         Raises:
             UnreadableEvidenceError: there is a file, and no file can be read.
@@ -38,7 +43,7 @@ class Book:
         return next(iter(self.candidates(cell_id)), None)
 
     def candidates(self, cell_id: str) -> Sequence[Evidence]:
-        """Return all evidence of a cell, the best first.
+        """Return all evidence of a cell that counts, the best first.
 
         A verdict comes before `unknown`: an attempt that failed says nothing about the cell. Then
         this machine's evidence comes before the published.
@@ -46,6 +51,39 @@ class Book:
         Raises:
             UnreadableEvidenceError: there is a file, and no file can be read.
         """
+        return [one for one in self._all(cell_id) if not self.is_amended(one)]
+
+    def amended(self, cell_id: str) -> tuple[Evidence, Amendment] | None:
+        """Return the best evidence of a cell that is marked invalid, and by what.
+
+        Raises:
+            UnreadableEvidenceError: there is a file, and no file can be read.
+        """
+        for one in self._all(cell_id):
+            if amendment := self._amendments.of(one.id, one.generated_at):
+                return one, amendment
+        return None
+
+    def is_amended(self, evidence: Evidence) -> bool:
+        """Return whether evidence is marked invalid."""
+        return self._amendments.of(evidence.id, evidence.generated_at) is not None
+
+    def idle_amendments(self) -> list[Amendment]:
+        """Return the amendments that mark no evidence here: a pattern or a time may be wrong."""
+        found = []
+        for one in self._amendments.all:
+            files = [
+                folder / f"{cell_id}.json"
+                for cell_id in self._ids
+                if one.names(cell_id)
+                for folder in (self._cells, self._published)
+            ]
+            evidence = filter(None, map(self._readable, files))
+            if not any(one.marks(held.id, held.generated_at) for held in evidence):
+                found.append(one)
+        return found
+
+    def _all(self, cell_id: str) -> Sequence[Evidence]:
         found = []
         unreadable: UnreadableEvidenceError | None = None
         for folder in (self._cells, self._published) if cell_id in self._ids else ():
@@ -116,14 +154,15 @@ class Book:
     def keep(self, evidence: Evidence) -> Path:
         """Keep the evidence of a cell on this machine; return where it lies.
 
-        An attempt that failed replaces no verdict: the evidence before it stays. What was built and
-        not probed is no attempt that failed.
+        An attempt that failed replaces no verdict that counts: the evidence before it stays. What
+        was built and not probed is no attempt that failed.
         """
         failed = evidence.verdict is Verdict.UNKNOWN and evidence.class_ != NOT_ATTEMPTED.kind
         if failed:
             for folder in (self._cells, self._published):
                 path = folder / f"{evidence.id}.json"
-                if (known := self._readable(path)) and known.verdict is not Verdict.UNKNOWN:
+                known = self._readable(path)
+                if known and known.verdict is not Verdict.UNKNOWN and not self.is_amended(known):
                     return path
         self.__dict__.pop("_ids", None)
         return self._write(self._cells, evidence)

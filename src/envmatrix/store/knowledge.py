@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 
+from envmatrix.model.amendments import Amendment
 from envmatrix.model.cells import Cell
 from envmatrix.model.evidence import Evidence, Inputs
 from envmatrix.model.evidence_file import UnreadableEvidenceError
@@ -20,7 +22,7 @@ from envmatrix.store.resolutions import Resolutions
 
 
 class Knowledge:
-    """Tells evidence that holds from evidence whose inputs have changed.
+    """Tells evidence that holds from evidence whose inputs have changed, or that is invalid.
 
     `inputs_of` returns the inputs that a cell has now, or None while it has no lock.
     """
@@ -51,6 +53,7 @@ class Knowledge:
             return excluded_by_rule(cell.excluded)
         try:
             candidates = self._book.candidates(cell.id)
+            amended = None if candidates else self._book.amended(cell.id)
         except UnreadableEvidenceError as error:
             return Judgement(
                 Verdict.UNKNOWN,
@@ -59,6 +62,8 @@ class Knowledge:
                 f"{error.where}: {error.what}",
                 error.next_step,
             )
+        if amended:
+            return _amended(*amended)
         if not candidates:
             return (self._resolutions.judgement(cell) or NOT_ATTEMPTED).about(cell.id)
         if current := self._current(cell, candidates):
@@ -85,3 +90,15 @@ class Knowledge:
         if evidence.inputs is None or now is None:
             return [] if evidence.inputs == now else ["lock"]
         return evidence.inputs.changed(now)
+
+
+def _amended(evidence: Evidence, amendment: Amendment) -> Judgement:
+    """Return the judgement of a cell that has no evidence but such as is marked invalid."""
+    return Judgement(
+        Verdict.UNKNOWN,
+        "plan",
+        "amended",
+        f"its evidence of {evidence.generated_at.date()} ({evidence.verdict}) was marked invalid: "
+        f"{amendment.reason}",
+        f"`envmatrix run {shlex.quote(evidence.id)}`",
+    )

@@ -30,6 +30,16 @@ class Layout:
         return self.matrix.parent
 
     @property
+    def amendments(self) -> Path:
+        """The file that marks evidence invalid; most projects have none."""
+        return self.root / "amendments.yaml"
+
+    @property
+    def claims(self) -> Path:
+        """The file of what vendors declare; most projects have none."""
+        return self.root / "claims.yaml"
+
+    @property
     def images(self) -> Path:
         """The rendered folders, which are committed."""
         return self.root / "images"

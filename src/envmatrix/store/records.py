@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,6 +39,13 @@ class Records:
         try:
             return form.model_validate_json(self.path(kind, key).read_bytes())
         except (OSError, ValidationError):
+            return None
+
+    def written(self, kind: str, key: str) -> datetime | None:
+        """Return when a record was written; None where there is none."""
+        try:
+            return datetime.fromtimestamp(self.path(kind, key).stat().st_mtime, UTC)
+        except OSError:
             return None
 
     def keys(self, kind: str) -> frozenset[str]:

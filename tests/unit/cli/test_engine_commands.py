@@ -227,3 +227,92 @@ def test_verify_of_what_cannot_be_built(
     assert code == 3
     assert out.startswith(f"not checked {NEWER}  0 layers\n")
     assert "  there is no image: debian:13-slim cannot be pulled" in out
+
+
+# --- known failures --------------------------------------------------------------------------
+
+KNOWN = """
+known:
+  - when: {version: "3.1.6", os: debian12, python: own, accelerator: cpu}
+    verdict: broken
+    class: assertion
+    reason: it never rendered
+    link: https://example.org/issues/7
+"""
+
+
+@pytest.fixture
+def knowing(project: Folder) -> Folder:
+    """The small project, whose matrix knows a cell to be broken."""
+    project.write("matrix.yaml", project.read("matrix.yaml") + KNOWN)
+    return project
+
+
+def test_a_run_that_finds_what_is_known_has_not_failed(
+    knowing: Folder, command: Commands, fake: FakeEngine
+) -> None:
+    """A cell that is broken as known ends with 0, and the reason stands beside it."""
+    fake.on_run = lambda _: Exit(1, stderr="Traceback (most recent call last):\nAssertionError\n")
+    code, out, err = command(knowing, "run", GOOD)
+    assert code == 0
+    assert f"✗ broken: {GOOD}: known: it never rendered; import: assertion: " in out
+    assert "1 cell: 1 broken (1 broken as known)\n" in out
+    assert "  matrix:  known: it never rendered (https://example.org/issues/7)\n" in out
+    assert "note:" not in err
+    found = command(knowing, "run", GOOD, "--json").document()
+    assert found["known"][GOOD] == {
+        "standing": "as known",
+        "class": "assertion",
+        "reason": "it never rendered",
+        "link": "https://example.org/issues/7",
+    }
+    assert "known: it never rendered" in knowing.read(".envmatrix/report/table.md")
+    assert "  matrix:  known: it never rendered" in command(knowing, "explain", GOOD).out
+    assert command(knowing, "probe", GOOD).code == 0
+    assert command(knowing, "run", GOOD, "--strict").code == 0
+
+
+def test_another_failure_than_the_known_one_is_a_failure(
+    knowing: Folder, command: Commands, fake: FakeEngine
+) -> None:
+    """A cell that is broken with another class ends with 1, and that is told."""
+    fake.fail(StepFails("jinja2===3.1.6", output="ModuleNotFoundError: No module named 'six'\n"))
+    code, out, err = command(knowing, "build", GOOD)
+    assert code == 1
+    assert "not as known (known: assertion: it never rendered); build: module-missing" in out
+    assert f"note: {GOOD} is broken, not as known" in err
+    fake.fail(StepFails("jinja2===3.1.6", output="ModuleNotFoundError: No module named 'six'\n"))
+    assert command(knowing, "run", GOOD).code == 1
+
+
+def test_a_known_failure_beside_another_does_not_hide_it(
+    knowing: Folder, command: Commands, fake: FakeEngine
+) -> None:
+    """A cell that nothing is known of and that is broken ends with 1."""
+    fake.on_run = lambda _: Exit(1, stderr="Traceback (most recent call last):\nAssertionError\n")
+    code, out, _ = command(knowing, "run", GOOD, OLD)
+    assert code == 1
+    assert "2 cells: 2 broken (1 broken as known)\n" in out
+
+
+def test_an_unexpected_pass_is_told(knowing: Folder, command: Commands) -> None:
+    """A cell that works though it is known to be broken ends with 0, with a note."""
+    code, out, err = command(knowing, "run", GOOD)
+    assert code == 0
+    assert "1 cell: 1 works (1 passed though known to be broken)\n" in out
+    note = f"note: {GOOD} passed, though known to be broken: it never rendered; remove it from"
+    assert note in err
+    assert note in command(knowing, "report", GOOD).err
+
+
+def test_a_known_failure_makes_no_evidence_stale(project: Folder, command: Commands) -> None:
+    """It is a fact of the matrix, so evidence of before still counts."""
+    command(project, "run", GOOD)
+    project.write("matrix.yaml", project.read("matrix.yaml") + KNOWN)
+    (cell,) = command(project, "plan", GOOD, "--json").document()["cells"]
+    assert (cell["verdict"], cell["known"]["standing"]) == ("works", "passed")
+    out = command(project, "plan", GOOD).out
+    assert f"{GOOD}  passed, though known to be broken: it never rendered\n" in out
+    assert out.endswith("1 cell: 1 works (1 passed though known to be broken)\n")
+    (other,) = command(project, "plan", OLD, "--json").document()["cells"]
+    assert other["known"] is None

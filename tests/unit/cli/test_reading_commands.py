@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from samples import the_evidence
@@ -20,6 +21,7 @@ from small_project import (
 
 from envmatrix import __version__
 from envmatrix.model.evidence import BaseImage
+from envmatrix.model.probe_results import Observed
 from envmatrix.store.files import to_text
 
 # --- the program -----------------------------------------------------------------------------
@@ -241,12 +243,12 @@ def test_probes_that_are_wrong_are_an_error(offline: Folder, command: Commands) 
     assert command(offline, "probes").is_refusal(2, "bad.py", "no header")
 
 
-@pytest.mark.parametrize(("name", "title"), [("matrix", "Matrix"), ("evidence", "Evidence")])
-def test_schema(offline: Folder, command: Commands, name: str, title: str) -> None:
+@pytest.mark.parametrize("name", ["matrix", "evidence", "amendments", "claims"])
+def test_schema(offline: Folder, command: Commands, name: str) -> None:
     """The schema of a file is a JSON Schema, and that of the matrix is the default."""
     code, out, _ = command(offline, "schema", name)
     assert code == 0
-    assert title.lower() in json.loads(out)["title"].lower()
+    assert name in json.loads(out)["title"].lower()
     if name == "matrix":
         assert out == command(offline, "schema")[1]
 
@@ -257,3 +259,100 @@ def test_schema_of_something_else_is_an_error(offline: Folder, command: Commands
         2, "there is no schema of 'lock'", "evidence"
     )
     assert command(offline, "schema", "matrix", "evidence")[0] == 2
+
+
+# --- amendments and claims -------------------------------------------------------------------
+
+AMENDED = """\
+schema: 1
+amendments: [{cells: "jinja2-3.1.6-*", recorded: {until: "2026-11-22"}, reason: it ran nothing}]
+"""
+CLAIMS = """\
+schema: 1
+sources: {table: {title: The table, url: "https://example.org/t", read: "2026-11-22"}}
+claims: [{source: table, framework: jinja2, versions: "3.1.6", pythons: ["3.11"], cuda: ["12.3"]}]
+"""
+
+
+def keep(project: Folder, **fields: Any) -> None:
+    """Keep evidence of the good cell with the inputs of now."""
+    workspace = project.workspace()
+    (cell,) = project.cells(GOOD)
+    inputs = workspace.folders.inputs(cell, workspace.probes.hashes(cell), "")
+    given: dict[str, Any] = {"id": GOOD, "axes": cell.axes, "inputs": inputs}
+    workspace.book.keep(the_evidence(**(given | fields)))
+
+
+def test_amended_evidence_is_told_by_the_commands_that_read(
+    offline: Folder, command: Commands
+) -> None:
+    """Plan and explain tell the reason, and the command that gives new evidence."""
+    keep(offline)
+    assert "✓ works" in command(offline, "plan", GOOD).out
+    offline.write("amendments.yaml", AMENDED)
+    out = command(offline, "plan", GOOD).out
+    assert "? unknown" in out
+    assert "amended: its evidence of 2026-11-22 (works) was marked invalid: it ran nothing" in out
+    shown = command(offline, "explain", GOOD).out
+    assert f"  remedy:  `envmatrix run {GOOD}`\n" in shown
+
+
+def test_an_amendment_that_marks_nothing_is_noted(offline: Folder, command: Commands) -> None:
+    """It is no error: the cell may have been run again."""
+    keep(offline)
+    offline.write("amendments.yaml", AMENDED)
+    assert command(offline, "report", GOOD).err == ""
+    offline.write("amendments.yaml", AMENDED.replace("jinja2-3", "jinja-3"))
+    code, _, err = command(offline, "report", GOOD)
+    assert code == 0
+    assert err == (
+        "note: the amendment of jinja-3.1.6-*, recorded until 2026-11-22, marks no evidence that "
+        "is here\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [["plan"], ["explain", GOOD], ["report", GOOD]])
+def test_amendments_that_are_wrong_are_an_error(
+    offline: Folder, command: Commands, arguments: list[str]
+) -> None:
+    """A mistake is told with its line, and nothing else is done."""
+    offline.write("amendments.yaml", AMENDED.replace("reason", "raeson"))
+    assert command(offline, *arguments).is_refusal(2, "amendments.yaml:2", "raeson", "reason")
+
+
+def test_what_vendors_declare_otherwise_is_told(offline: Folder, command: Commands) -> None:
+    """The report has it in its document and its table, and explain tells it of its cell."""
+    observed = Observed(version="3.1.6", accelerator="cu125")
+    keep(offline, observed=observed)
+    offline.write("claims.yaml", CLAIMS)
+    found = command(offline, "report", GOOD, "--json").document()
+    (one,) = found["disagreements"]
+    assert (one["field"], one["declared"], one["observed"]) == ("cuda", "12.3", "12.5")
+    assert (one["cells"], one["evidence"]) == ([GOOD], [GOOD])
+    assert found["claims"] == {"confirmed": 1, "contradicted": 1, "unchecked": 0}
+    table = offline.read(".envmatrix/report/table.md")
+    assert "| jinja2 3.1.6 | CUDA | 12.3 (" in table
+    told = "  claim:   CUDA 12.3; observed: 12.5; The table (read 2026-11-22)\n"
+    assert told in command(offline, "explain", GOOD).out
+    assert "claim:" not in command(offline, "explain", OLD).out
+
+
+def test_the_glibc_of_a_claim_is_that_of_the_committed_lock(
+    offline: Folder, command: Commands
+) -> None:
+    """The tag of the framework's wheel decides; that of jinja2 names none."""
+    command(offline, "lock", "--profile", "published")
+    offline.write("claims.yaml", CLAIMS.replace('cuda: ["12.3"]', 'glibc: "2.17"'))
+    counts = command(offline, "report", GOOD, "--json").document()["claims"]
+    assert counts == {"confirmed": 0, "contradicted": 0, "unchecked": 2}
+    path = f"images/{GOOD}/requirements.lock"
+    tagged = offline.read(path).replace("py3-none-any.whl", "py3-none-manylinux_2_28_x86_64.whl", 1)
+    offline.write(path, tagged)
+    (one,) = command(offline, "report", GOOD, "--json").document()["disagreements"]
+    assert (one["observed"], one["cells"], one["evidence"]) == ("2.28", [GOOD], [])
+
+
+def test_claims_that_are_wrong_are_an_error(offline: Folder, command: Commands) -> None:
+    """A mistake is told with its line."""
+    offline.write("claims.yaml", CLAIMS.replace("source: table", "source: tabel"))
+    assert command(offline, "report", GOOD).is_refusal(2, "claims.yaml:3", '"tabel"', "table")

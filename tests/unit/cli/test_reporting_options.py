@@ -157,9 +157,9 @@ def test_reports_fit_their_schemas(project: Folder, command: Commands) -> None:
     published(project, command, GOOD)
     files = {
         "report": "report.json",
-        "api-index": "api/v1/index.json",
-        "api-release": "api/v1/jinja2/3.1.6.json",
-        "api-python": "api/v1/python/3.11.json",
+        "api-index": "site/api/v1/index.json",
+        "api-release": "site/api/v1/jinja2/3.1.6.json",
+        "api-python": "site/api/v1/python/3.11.json",
         "history": "history.jsonl",
     }
     for name, path in files.items():

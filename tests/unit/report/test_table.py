@@ -10,9 +10,11 @@ from samples import the_evidence
 
 from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import CellImage, Reproducibility, Reproducible
+from envmatrix.model.expectations import Known, Standing
 from envmatrix.model.image_names import run_command
 from envmatrix.model.probe_results import Outcome, ProbeResult, SharedRun
 from envmatrix.model.verdicts import Verdict
+from envmatrix.report.claims import Agreement, Comparison, Place
 from envmatrix.report.table import (
     HEADINGS,
     MARKS,
@@ -239,3 +241,79 @@ def test_what_we_write_is_accepted() -> None:
         command = run_command("envmatrix/cell:torch_vision-2.13.0-py3.11-debian12-cpu", gpus=gpus)
         assert the_image(command).run == command
         assert ("--gpus all" in command) is gpus
+
+
+# --- what stands beside evidence -------------------------------------------------------------
+
+
+def known(standing: Standing, reason: str = "it | crashes") -> Known:
+    """Return a known failure of a cell."""
+    return Known(standing=standing, class_="crash", reason=reason)
+
+
+def test_what_is_known_comes_first() -> None:
+    """A long cause loses its end, and what the matrix knows must not be lost with it."""
+    broken = the_evidence(Verdict.BROKEN, class_="crash", cause="x" * 900)
+    why = row(broken, known(Standing.AS_KNOWN))[-1]
+    assert why.startswith("known: it | crashes; probe: crash: xxx")
+    assert "known: it \\| crashes; probe" in markdown(
+        [broken], known={broken.id: known(Standing.AS_KNOWN)}
+    )
+    passed = row(the_evidence(), known(Standing.PASSED))[-1]
+    assert passed == "passed, though known to be broken: it | crashes"
+
+
+def test_what_was_not_seen_is_not_explained_by_what_is_known() -> None:
+    """A cell that could not be run is unknown for its own reason."""
+    unknown = the_evidence(Verdict.UNKNOWN, stage="build", class_="engine", cause="no engine")
+    assert row(unknown, known(Standing.NOT_SEEN))[-1] == "build: engine: no engine"
+
+
+def test_the_page_counts_what_is_known() -> None:
+    """The counts say how many of the broken cells are so as known."""
+    cells = [the_evidence(Verdict.BROKEN), the_evidence()]
+    found = page(cells, known={cells[0].id: known(Standing.AS_KNOWN)})
+    assert "2 cells: 1 works, 1 broken (1 broken as known). " in found
+
+
+def comparison(result: Agreement, title: str = "The [table]", **more: object) -> Comparison:
+    """Return what a vendor declares of a glibc, compared."""
+    given = {
+        "framework": "torch",
+        "version": "2.13.0",
+        "field": "glibc",
+        "declared": "2.17",
+        "observed": "2.28",
+        "result": result,
+        "source": Place(title=title, url="https://example.org/t#one", read="2026-11-22"),
+        "cells": ("torch-2.13.0-py3.11-debian12-cpu", "torch-2.13.0-py3.11-debian12-cu130"),
+    }
+    return Comparison.model_validate(given | more)
+
+
+def test_the_page_tells_where_official_tables_disagree() -> None:
+    """A disagreement names its source with a link and a day, and the first cell that shows it."""
+    compared = [comparison(Agreement.CONTRADICTED), comparison(Agreement.CONFIRMED)]
+    found = page([the_evidence()], compared=compared)
+    heading, text = found.split("## Where official tables disagree with what was observed\n\n")
+    assert "table" in heading
+    assert (
+        "| torch 2.13.0 | glibc | 2.17 ([The \\[table\\]](https://example.org/t#one), read "
+        "2026-11-22) | 2.28 (torch-2.13.0-py3.11-debian12-cpu and 1 more) |\n"
+    ) in text
+    assert "1 confirmed, 1 contradicted, 0 unchecked" in text
+    assert text.count("| torch") == 1
+    one = page([the_evidence()], compared=[comparison(Agreement.CONTRADICTED, cells=("x",))])
+    assert "| 2.28 (x) |" in one
+
+
+def test_the_page_of_tables_that_agree_has_no_such_section() -> None:
+    """Where nothing is contradicted, nothing is told."""
+    assert "official" not in page([the_evidence()], compared=[comparison(Agreement.CONFIRMED)])
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "https://x)[y](z", "https://x y"])
+def test_a_source_is_a_plain_address(url: str) -> None:
+    """An address that could be anything else in Markdown is refused."""
+    with pytest.raises(ValidationError):
+        Place(title="x", url=url, read="2026-11-22")

@@ -11,7 +11,7 @@ from samples import the_interpreter
 
 from envmatrix.model.errors import InputError
 from envmatrix.model.interpreters import Wanted
-from envmatrix.model.locks import Lock, Problem, Resolution, Wheel, parse_lock
+from envmatrix.model.locks import Lock, Problem, Resolution, Wheel, glibc_floor, parse_lock
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.store.records import Records
 from envmatrix.store.resolutions import keep, recall
@@ -236,3 +236,24 @@ def test_an_interpreter_meets_a_want_of_its_python_machine_and_day(
     wanted = replace(Wanted("3.12", "amd64", "x86_64", "2026-11-20"), **change)
     assert wanted.is_met_by(the_interpreter().filename) is expected
     assert not wanted.is_met_by("cpython-3.12.16.tar.gz")
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ("cp311-cp311-manylinux_2_28_x86_64", "2.28"),
+        ("cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64", "2.17"),
+        ("cp311-cp311-manylinux2014_aarch64", "2.17"),
+        ("cp311-none-manylinux1_x86_64", "2.5"),
+        ("cp311-cp311-linux_x86_64", None),
+        ("py3-none-any", None),
+    ],
+)
+def test_the_lowest_glibc_is_that_of_the_tags(tags: str, expected: str | None) -> None:
+    """The wheel of the requirement tells it, by the newer or the older name of its platform."""
+    wheel = Wheel("tensorflow-cpu", "2.1", f"tensorflow_cpu-2.1-{tags}.whl", "0" * 64, 1)
+    other = Wheel("numpy", "1", "numpy-1-cp311-cp311-manylinux_2_34_x86_64.whl", "0" * 64, 1)
+    lock = Lock("key", "target", "2026-11-20", (other, wheel))
+    assert expected == glibc_floor(lock, "tensorflow-cpu==2.1")
+    assert glibc_floor(lock, "Tensorflow_CPU[extra]==2.1") == expected
+    assert glibc_floor(lock, "absent==1") is None

@@ -17,7 +17,7 @@ from envmatrix.model.probe_results import Observed, Outcome, ProbeResult
 from envmatrix.model.verdicts import LOCKED
 from envmatrix.stages.evidence import host_evidence, machine
 from envmatrix.stages.options import Options, Origin
-from envmatrix.stages.report import Reporting, report_of
+from envmatrix.stages.report import Reporting
 
 
 @pytest.fixture
@@ -95,8 +95,8 @@ def test_a_report_is_written_to_one_folder(
 
 
 def test_a_report_has_the_host_of_its_first_cell(
-    evidence: list[Evidence], fake: FakeEngine
+    evidence: list[Evidence], reporting: Reporting, fake: FakeEngine
 ) -> None:
     """A report names the engine that its first cell was run on, and this machine without cells."""
-    assert fake.facts.version == report_of(evidence).to_json()["host"]["engine"]
-    assert machine().to_json() == report_of([]).to_json()["host"]
+    assert fake.facts.version == reporting.document(evidence).to_json()["host"]["engine"]
+    assert machine().to_json() == reporting.document([]).to_json()["host"]

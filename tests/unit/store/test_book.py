@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from samples import the_evidence
 
+from envmatrix.model.amendments import Amendments, load
 from envmatrix.model.evidence import HOST
 from envmatrix.model.evidence_file import UnreadableEvidenceError
 from envmatrix.model.verdicts import Verdict
@@ -170,3 +171,59 @@ def test_what_this_machine_holds(book: Book) -> None:
     book.keep_host(older)
     assert book.holds_host(older)
     assert not book.holds_host(host)
+
+
+# --- amendments ------------------------------------------------------------------------------
+
+
+def amended_until(text: str, cells: str = CELL) -> Amendments:
+    """Return an amendment of everything that was recorded of cells up to a moment."""
+    return load(
+        f"schema: 1\namendments: [{{cells: '{cells}', recorded: {{until: '{text}'}}, "
+        "reason: it ran nothing}]",
+        "amendments.yaml",
+        datetime(2026, 11, 26, tzinfo=UTC),
+    )
+
+
+def test_evidence_that_is_marked_invalid_counts_for_nothing(layout: Layout) -> None:
+    """It is neither a candidate nor the evidence of its cell, and its file stays."""
+    path = Book(layout).keep(the_evidence())
+    book = Book(layout, amended_until("2026-11-22"))
+    assert (book.evidence(CELL), list(book.candidates(CELL))) == (None, [])
+    found = book.amended(CELL)
+    assert found is not None
+    assert found[0] == the_evidence()
+    assert found[1].reason == "it ran nothing"
+    assert path.exists()
+    assert Book(layout, amended_until("2026-11-21")).evidence(CELL) == the_evidence()
+    assert Book(layout, amended_until("2026-11-21")).amended(CELL) is None
+
+
+def test_other_evidence_of_the_cell_counts(layout: Layout) -> None:
+    """Published evidence of another day counts where that of this machine is marked."""
+    Book(layout).keep(the_evidence(Verdict.BROKEN))
+    newer = the_evidence(generated_at=datetime(2026, 11, 23, tzinfo=UTC))
+    publish(layout, to_text(newer.to_json()))
+    assert Book(layout, amended_until("2026-11-22")).evidence(CELL) == newer
+
+
+def test_an_attempt_that_failed_replaces_what_is_marked(layout: Layout) -> None:
+    """An invalid verdict is worth less than the news of why there is none."""
+    Book(layout).keep(the_evidence())
+    book = Book(layout, amended_until("2026-11-22"))
+    failed = the_evidence(
+        Verdict.UNKNOWN, class_="engine", generated_at=datetime(2026, 11, 24, tzinfo=UTC)
+    )
+    book.keep(failed)
+    assert book.evidence(CELL) == failed
+
+
+def test_an_amendment_that_marks_nothing_is_found(layout: Layout) -> None:
+    """A pattern that matches no cell, or a time at which nothing was recorded, marks nothing."""
+    Book(layout).keep(the_evidence())
+    assert Book(layout, amended_until("2026-11-22")).idle_amendments() == []
+    for idle in (amended_until("2026-11-21"), amended_until("2026-11-22", "torch-2.1.0-*")):
+        assert Book(layout, idle).idle_amendments() == list(idle.all)
+    publish(layout, "{")
+    assert Book(layout, amended_until("2026-11-22")).idle_amendments() == []

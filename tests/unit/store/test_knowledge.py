@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from samples import INPUTS, the_cell, the_evidence, the_lock, the_wheel
 
+from envmatrix.model.amendments import load
 from envmatrix.model.cells import Cell
 from envmatrix.model.evidence import Inputs
 from envmatrix.model.locks import Resolution
@@ -207,3 +209,63 @@ def test_an_attempt_that_failed_hides_no_published_evidence(
     published = the_evidence(inputs=INPUTS)
     write_text(layout.reports / "cells" / f"{cell.id}.json", to_text(published.to_json()))
     assert published == known_with(INPUTS).current(cell)
+
+
+AMENDED = """\
+schema: 1
+amendments:
+  - {cells: torch-2.10.0-*, recorded: {until: "2026-11-22"}, reason: the probe did not run}
+"""
+
+
+@pytest.fixture
+def amended(small: Matrix, layout: Layout, records: Records) -> Knowledge:
+    """What is known where evidence up to the day of that of these tests is marked invalid."""
+    amendments = load(AMENDED, "amendments.yaml", datetime(2026, 11, 26, tzinfo=UTC))
+    book = Book(layout, amendments)
+    return Knowledge(Resolutions(small, layout, records), book, lambda _: INPUTS)
+
+
+def test_amended_evidence_is_unknown_and_says_why(
+    amended: Knowledge, cell: Cell, book: Book
+) -> None:
+    """The cause tells the day, the verdict and the reason, and the remedy is a command."""
+    book.keep(the_evidence(inputs=INPUTS))
+    assert amended.current(cell) is None
+    assert amended.judgement(cell) == Judgement(
+        Verdict.UNKNOWN,
+        "plan",
+        "amended",
+        "its evidence of 2026-11-22 (works) was marked invalid: the probe did not run",
+        f"`envmatrix run {cell.id}`",
+    )
+
+
+def test_evidence_that_was_recorded_later_counts_again(
+    amended: Knowledge, cell: Cell, book: Book
+) -> None:
+    """After the cell was run again, the amendment is about nothing that counts."""
+    again = the_evidence(inputs=INPUTS, generated_at=datetime(2026, 11, 23, tzinfo=UTC))
+    book.keep(again)
+    assert again == amended.current(cell)
+    assert amended.judgement(cell).verdict == Verdict.WORKS
+
+
+def test_an_amendment_hides_no_stale_evidence(
+    amended: Knowledge, cell: Cell, book: Book, layout: Layout
+) -> None:
+    """Where other evidence is left, it says what is known, also that it is stale."""
+    book.keep(the_evidence(inputs=INPUTS))
+    stale = the_evidence(
+        inputs=INPUTS.model_copy(update={"lock": "old"}),
+        generated_at=datetime(2026, 11, 24, tzinfo=UTC),
+    )
+    write_text(layout.reports / "cells" / f"{cell.id}.json", to_text(stale.to_json()))
+    assert amended.judgement(cell).kind == "stale"
+
+
+def test_a_rule_counts_before_an_amendment(amended: Knowledge, cell: Cell, book: Book) -> None:
+    """A cell that a rule excludes needs no evidence."""
+    book.keep(the_evidence(inputs=INPUTS))
+    excluded = replace(cell, excluded="nobody asked for it")
+    assert amended.judgement(excluded) == excluded_by_rule("nobody asked for it")
