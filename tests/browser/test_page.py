@@ -316,7 +316,7 @@ REPEATS = 9
 def test_thousands_of_cells(
     watched: Watched, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """With evidence for every declared cell the page still draws. The figures are for the report."""
+    """With evidence for every cell the page still draws. The figures are for the report."""
     first = written(tmp_path, all_run)
     paints, filters = [], []
     for _ in range(REPEATS):

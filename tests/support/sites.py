@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from playwright.sync_api import Page, ViewportSize
+from playwright.sync_api import ConsoleMessage, Page, ViewportSize
 
 from envmatrix.cli.workspace import Workspace
 from envmatrix.report.entries import Entry
@@ -35,8 +35,7 @@ def written(folder: Path, change: Change | None = None) -> Path:
     found: Sequence[Entry] = ours.reporting.entries(ours.cells)
     if change:
         found = change(found)
-    history = ours.reporting.history(folder)
-    return ours.site.write(found, list(ours.book.hosts()), history, folder)
+    return ours.site.write(found, ours.reporting, folder)
 
 
 def all_run(found: Sequence[Entry]) -> list[Entry]:
@@ -86,11 +85,13 @@ class Watched:
         self.page = page
         self.errors: list[str] = []
         self.outside: list[str] = []
-        page.on(
-            "console", lambda said: self.errors.append(said.text) if said.type == "error" else 0
-        )
+        page.on("console", self._said)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", lambda request: self._asked(request.url))
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
 
     def _asked(self, url: str) -> None:
         if not url.startswith("file://"):

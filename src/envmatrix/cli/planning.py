@@ -14,8 +14,8 @@ from envmatrix.cli.printing import (
     print_layers,
     print_plan,
     print_probes,
-    print_story,
 )
+from envmatrix.cli.stories import print_story
 from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.cells import Cell
 from envmatrix.model.expectations import compared

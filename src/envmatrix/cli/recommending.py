@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from envmatrix.cli.arguments import AsJson
-from envmatrix.cli.printing import print_answer, print_json, say
+from envmatrix.cli.printing import print_json, say
+from envmatrix.cli.stories import print_answer
 from envmatrix.cli.workspace import Workspace, arch_of, workspace_of
 from envmatrix.model.errors import InputError
 from envmatrix.model.matrix import nearest

@@ -108,8 +108,7 @@ def report(
         _add(summary, added)
     if site:
         every = workspace.reporting.entries(workspace.cells)
-        history = workspace.reporting.history(where)
-        first = workspace.site.write(every, on_hosts, history, where, address)
+        first = workspace.site.write(every, workspace.reporting, where, address)
         warn(f"the page: {workspace.layout.short(first)}")
     tell_of_known(known)
     if as_json:

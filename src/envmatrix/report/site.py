@@ -22,10 +22,12 @@ from packaging.version import Version
 
 from envmatrix.model import gpus
 from envmatrix.model.evidence import Evidence
+from envmatrix.model.expectations import Known
 from envmatrix.model.matrix import AXES, DEFAULT_ARCH
 from envmatrix.model.probe_results import Outcome, ProbeResult
 from envmatrix.model.verdicts import Verdict
 from envmatrix.report.changes import Change, compare
+from envmatrix.report.claims import WHAT, Comparison
 from envmatrix.report.entries import Entry
 from envmatrix.report.history import AGO, History, moment_of
 from envmatrix.report.states import State
@@ -69,13 +71,19 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the site is made of."""
+    """What the site is made of.
+
+    `known` is what the matrix knows of broken cells, by id; `disagreements` is what vendors declare
+    otherwise than it was observed.
+    """
 
     entries: Sequence[Entry]
     facts: Facts
     tool: str
     generated_at: datetime
     history: History = field(default_factory=History)
+    known: Mapping[str, Known] = field(default_factory=dict)
+    disagreements: Sequence[Comparison] = ()
     on_hosts: Sequence[Evidence] = ()
 
     @property
@@ -124,8 +132,9 @@ def pages(site: Site, templates: Path, made: str = "") -> dict[str, str]:
         oldest=_day(min(_days(site), default=None)),
         newest=_day(max(_days(site), default=None)),
         changes=periods(site),
-        roots=roots(site.entries),
-        disagreements=(),
+        roots=roots(site.entries, site.known),
+        disagreements=site.disagreements,
+        field_names=WHAT,
         hosts=[_host(one) for one in site.on_hosts],
     )
     found = {"index.html": index}
@@ -189,14 +198,18 @@ def periods(site: Site) -> list[Period]:
     return found
 
 
-def roots(entries: Iterable[Entry]) -> list[Root]:
+def roots(entries: Iterable[Entry], known: Mapping[str, Known] | None = None) -> list[Root]:
     """Return the broken cells by their causes, the cause with the most cells first."""
+    known = known or {}
     found: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         if entry.verdict is Verdict.BROKEN:
             found.setdefault((entry.judgement.kind, entry.judgement.cause), []).append(entry.id)
     ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [Root(kind, cause, tuple(cells)) for (kind, cause), cells in ordered]
+    return [
+        Root(kind, cause, tuple(cells), known[cells[0]].said if cells[0] in known else "")
+        for (kind, cause), cells in ordered
+    ]
 
 
 # --- the data of the index --------------------------------------------------------------------
@@ -287,7 +300,7 @@ def _cell(site: Site, evidence: Evidence) -> dict[str, Any]:
     return {
         "cell": evidence,
         "title": site.facts.titles.get(evidence.axes.framework, evidence.axes.framework),
-        "known": "",
+        "known": site.known[evidence.id].said if evidence.id in site.known else "",
         "pull": "",
         "usable": evidence.verdict in (Verdict.WORKS, Verdict.PARTIAL),
         "install": site.facts.installs.get(evidence.id, ""),

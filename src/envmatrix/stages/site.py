@@ -12,14 +12,13 @@ from packaging.version import Version
 
 from envmatrix import __version__
 from envmatrix.model.cells import Cell
-from envmatrix.model.evidence import Evidence
 from envmatrix.model.matrix import STACKED, Matrix
 from envmatrix.report import answers
+from envmatrix.report.claims import contradicted
 from envmatrix.report.entries import Entry
-from envmatrix.report.history import History
 from envmatrix.report.machines import FOLDERS, for_machines, is_ours
 from envmatrix.report.site import Facts, Site, pages
-from envmatrix.stages.report import entries_in, files_in
+from envmatrix.stages.report import Reporting, entries_in, files_in
 from envmatrix.store.files import remove, sweep, using, write_text
 from envmatrix.store.layout import LOCK_NAME, Layout
 
@@ -41,26 +40,34 @@ class SiteWriter:
     def write(
         self,
         entries: Sequence[Entry],
-        on_hosts: Sequence[Evidence],
-        history: History,
+        reporting: Reporting,
         report: Path,
         base_url: str = "",
     ) -> Path:
         """Write the site into the folder of a report; return its first page.
 
-        `entries` are those of every cell. `base_url` is the address at which the site is served,
-        and ends with a slash. Pages and documents of cells and releases that are gone are removed.
+        `entries` are those of every cell, and `reporting` knows what else is told. `base_url` is
+        the address at which the site is served, and ends with a slash. Pages and documents of cells
+        and releases that are gone are removed.
 
         Raises:
-            InputError: the API has no room for a framework.
+            InputError: the API has no room for a framework, or the history is damaged.
             SurroundingsError: a file cannot be written or removed.
         """
         now = datetime.now(UTC).replace(microsecond=0)
+        executed = [entry.evidence for entry in entries if entry.evidence]
         site = Site(
-            entries, self._facts(entries), f"envmatrix {__version__}", now, history, on_hosts
+            entries,
+            self._facts(entries),
+            f"envmatrix {__version__}",
+            now,
+            history=reporting.history(report),
+            known=reporting.known(executed),
+            disagreements=contradicted(reporting.compared(executed)),
+            on_hosts=tuple(reporting.book.hosts()),
         )
         texts = pages(site, self.layout.templates(), _MADE)
-        texts |= for_machines(entries, history, now, EVIDENCE, base_url)
+        texts |= for_machines(entries, site.history, now, EVIDENCE, base_url)
         folder = report / FOLDER
         roots = [folder / "cells", *(folder / name for name in FOLDERS)]
         folders = [*roots, *(one for root in roots for one in entries_in(root) if one.is_dir())]

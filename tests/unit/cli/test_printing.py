@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from small_project import MATRIX
 
-from envmatrix.cli import printing
+from envmatrix.cli import printing, stories
 from envmatrix.model.cells import Cell, declared, expand
 from envmatrix.model.evidence import (
     BaseImage,
@@ -292,7 +292,7 @@ def test_the_story_of_a_cell_that_works(screen: Callable[..., Screen]) -> None:
         ],
         log="logs/x.log",
     )
-    printing.print_story(CUDA, found, "1 package: libc6", verbose=True)
+    stories.print_story(CUDA, found, "1 package: libc6", verbose=True)
     assert [
         f"✓ {CUDA.id}: works",
         "  jinja2 3.1.6 works on Python 3.11, debian12 and cu130: 2 probes ran and passed.",
@@ -328,7 +328,7 @@ def test_a_story_tells_what_takes_how_much_of_an_image(screen: Callable[..., Scr
     sizes = tuple(LayerSize(role=role, size=size * 10**6) for role, size in roles)
     packages = tuple(f"{name} 1 amd64 {'a' * 64}" for name in ("cpp", "g++"))
     image = IMAGE.model_copy(update={"sizes": sizes, "packages": packages})
-    printing.print_story(CUDA, evidence(CUDA, image=image), "", verbose=True)
+    stories.print_story(CUDA, evidence(CUDA, image=image), "", verbose=True)
     assert "  layers:  wheels 600 MB (60%), packages 300 MB (30%), os 100 MB (10%)" in shown.lines
     assert "  apt:     2 packages: cpp, g++" in shown.lines
 
@@ -344,7 +344,7 @@ def test_the_story_of_a_cell_without_evidence(screen: Callable[..., Screen]) -> 
         base=BaseImage(id="debian12-py3.11-cpu", origin=None),
         class_="blocked",
     )
-    printing.print_story(CELL, found, "")
+    stories.print_story(CELL, found, "")
     assert [
         f"? {CELL.id}: unknown",
         "  Whether jinja2 3.1.6 works on Python 3.11, debian12 and cpu is not known.",
@@ -359,7 +359,7 @@ def test_a_story_tells_constraints_and_the_index(screen: Callable[..., Screen]) 
     """What a rule constrains, and the index of a variant, are part of what was asked."""
     shown = screen()
     cell = replace(CELL, constraints=("setuptools<82",), index="https://x")
-    printing.print_story(cell, evidence(), "", verbose=True)
+    stories.print_story(cell, evidence(), "", verbose=True)
     asked = next(line for line in shown.lines if "asked" in line)
     assert asked == "  asked:   jinja2==3.1.6, pip, with setuptools<82, from https://x"
 
@@ -369,7 +369,7 @@ def test_a_story_leads_with_how_to_start_the_image(screen: Callable[..., Screen]
     shown = screen()
     run = "docker run --rm -it --pull never --shm-size 1g envmatrix/cell:x"
     image = IMAGE.model_copy(update={"run": run})
-    printing.print_story(CELL, evidence(image=image, probes=[probe()], log="logs/x.log"), "")
+    stories.print_story(CELL, evidence(image=image, probes=[probe()], log="logs/x.log"), "")
     assert [
         f"✓ {CELL.id}: works",
         "  jinja2 3.1.6 works on Python 3.11, debian12 and cpu: 1 probe ran and passed.",
@@ -389,7 +389,7 @@ def test_a_story_of_what_does_not_work_tells_what_to_take(
     found = evidence(
         verdict=verdict, class_="crash", cause="it crashed", remedy="read it", log="logs/x.log"
     )
-    printing.print_story(CELL, found, "")
+    stories.print_story(CELL, found, "")
     _, _, *lines = shown.lines
     log = ["  log:     logs/x.log"] if verdict is Verdict.BROKEN else []
     assert lines == [
@@ -428,7 +428,7 @@ def test_reasons_of_one_class_share_a_line(screen: Callable[..., Screen]) -> Non
             (Verdict.UNKNOWN, "blocked", "no disk", "", ("d",)),
         )
     ]
-    printing.print_answer(Answer(framework="jinja2", asked="", refused=tuple(refused)))
+    stories.print_answer(Answer(framework="jinja2", asked="", refused=tuple(refused)))
     assert shown.lines == [
         "no answer for jinja2: no such cell works or is partial",
         "  ~ partial: 1 cell, such as a: no code",

@@ -21,6 +21,12 @@ def published(project: Folder, command: Commands, *cells: str) -> None:
     assert command(project, "report", *cells, "--out", "out", "--site").code == 0
 
 
+def of_good(project: Folder, folder: str) -> dict[str, object]:
+    """Return what the API in a folder says of the good cell. It knows every cell of the matrix."""
+    document = json.loads(project.read(f"{folder}/site/api/v1/jinja2/3.1.6.json"))
+    return next(cell for cell in document["cells"] if cell["id"] == GOOD)
+
+
 def aged(project: Folder, cell: str, days: int) -> None:
     """Let the evidence of a cell be some days old."""
     name = f".envmatrix/cells/{cell}.json"
@@ -58,7 +64,7 @@ def test_another_report_is_told_by_the_published_history(
     for folder, options in (("out", ("--out", "out")), (".envmatrix/report", ())):
         command(project, "report", GOOD, *options, "--site")
         assert not (project.root / folder / "history.jsonl").exists()
-        (cell,) = json.loads(project.read(f"{folder}/site/api/v1/jinja2/3.1.6.json"))["cells"]
+        cell = of_good(project, folder)
         assert cell["since"] == "2026-01-02T00:00:00Z"
     assert project.read("reports/history.jsonl") == event
     project.write("out/history.jsonl", "")
@@ -80,11 +86,10 @@ def test_a_damaged_history_stops_a_report(project: Folder, command: Commands) ->
 def test_a_report_for_programs(project: Folder, command: Commands) -> None:
     """--site writes documents, badges, the feed and llms.txt, and their evidence lies beside."""
     published(project, command, GOOD, OLD)
-    document = json.loads(project.read("out/site/api/v1/jinja2/3.1.6.json"))
-    (cell,) = document["cells"]
-    assert (cell["id"], cell["verdict"]) == (GOOD, "works")
+    cell = of_good(project, "out")
+    assert cell["verdict"] == "works"
     assert cell["since"] is not None
-    evidence = project.root / "out/site/api/v1/jinja2" / cell["evidence"]
+    evidence = project.root / "out/site/api/v1/jinja2" / str(cell["evidence"])
     assert json.loads(evidence.read_text(encoding="utf-8"))["id"] == GOOD
     assert json.loads(project.read("out/site/badges/jinja2.json"))["message"] == "3.1.6 works"
     assert GOOD in project.read("out/site/feed.atom")
@@ -94,13 +99,19 @@ def test_a_report_for_programs(project: Folder, command: Commands) -> None:
 def test_what_is_gone_leaves_the_api(project: Folder, command: Commands) -> None:
     """Documents and badges of releases that are gone are removed, and files of others stay."""
     published(project, command, GOOD, OLD)
+    for folder in ("out/site/api/v1/jinja2", "out/site/badges/jinja2"):
+        project.write(f"{folder}/1.0.json", project.read(f"{folder}/3.1.6.json"))
+    project.write("out/site/cells/gone.html", project.read(f"out/site/cells/{GOOD}.html"))
+    project.write("out/site/cells/mine.html", "<p>mine</p>")
     project.write("out/site/badges/mine.json", "{}")
     (project.root / "out/site/api/v1/jinja2/odd.json").write_bytes(b"\xff")
     command(project, "report", GOOD, "--out", "out", "--site", "--base-url", "https://example.org")
     left = {path.name for path in (project.root / "out/site/api/v1/jinja2").iterdir()}
-    assert left == {"3.1.6.json", "odd.json"}
+    assert left == {"2.9.6.json", "3.1.6.json", "9.9.9.json", "odd.json"}
     left = {path.name for path in (project.root / "out/site/badges").rglob("*.json")}
-    assert left == {"jinja2.json", "3.1.6.json", "mine.json"}
+    assert left == {"jinja2.json", "2.9.6.json", "3.1.6.json", "mine.json"}
+    left = {path.name for path in (project.root / "out/site/cells").iterdir()}
+    assert left == {f"{GOOD}.html", f"{OLD}.html", "mine.html"}
     assert "https://example.org/feed.atom" in project.read("out/site/feed.atom")
 
 
