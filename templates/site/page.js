@@ -189,7 +189,7 @@
     const matching = cells.filter((one) => asked(state, one));
     const counts = VERDICTS.map((verdict) => [verdict, matching.filter((one) => one.verdict === verdict)]).filter(([, found]) => found.length);
     if (counts.length) {
-      place.append(make("p", {}, `${matching.length} cells have these values${asks.gpu || asks.branch ? " before GPU and driver are looked at" : ""}:`));
+      place.append(make("p", {}, `${matching.length.toLocaleString("en")} cells have these values${asks.gpu || asks.branch ? " before GPU and driver are looked at" : ""}:`));
       place.append(make("ul", {}, ...counts.map(([verdict, found]) => {
         const reasons = [...new Set(found.map(because).filter(Boolean))];
         return make("li", {}, make("span", { class: "mark " + verdict }, `${MARKS[verdict]} ${found.length} ${verdict}`), reasons.length ? `: ${reasons[0]}${reasons.length > 1 ? `, and ${reasons.length - 1} other reasons` : ""}` : "");

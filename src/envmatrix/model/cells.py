@@ -190,15 +190,13 @@ def _arch_suffix(arch: str) -> str:
 
 
 def _matches(where: Where, value_of: Callable[[str], str], *, own_python: bool) -> bool:
-    # Loops, because `plan` over all cells does this 70 000 times.
-    for axis, patterns in where.patterns:
+    # Loops, because `plan` over all cells does this 120 000 times.
+    for axis, patterns, known in where.checks:
         value = value_of(axis)
-        for pattern in patterns:
-            if value_matches(axis, value, pattern):
-                break
-            if axis == "python" and pattern == OWN_PYTHON and own_python:
-                break
-        else:
+        fits = known.get(value)
+        if fits is None:
+            fits = known[value] = any(value_matches(axis, value, one) for one in patterns)
+        if not fits and not (own_python and axis == "python" and OWN_PYTHON in patterns):
             return False
     return True
 

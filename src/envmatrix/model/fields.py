@@ -185,7 +185,7 @@ Link = Annotated[
 class Given(BaseModel):
     """A part of a file that a person wrote. A key that it does not know is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def as_list(value: object) -> object:

@@ -52,7 +52,12 @@ class Part(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True
+        extra="forbid",
+        frozen=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        # A command uses few of the forms, and to build a validator takes longer than to read one.
+        defer_build=True,
     )
 
     @model_validator(mode="before")

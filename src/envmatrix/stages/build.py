@@ -6,6 +6,7 @@ that fails is judged: either the cell is at fault (`broken`) or the surroundings
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -57,7 +58,7 @@ class Building:
 
     @contextmanager
     def open(self, options: Options, progress: Progress) -> Iterator[Builder]:
-        """Connect to the engine, and serve the wheelhouse to its builds.
+        """Connect to the engine. Builds find the wheelhouse served while it is open.
 
         Raises:
             EngineError: no engine answers.
@@ -65,7 +66,6 @@ class Building:
         with ExitStack() as stack:
             engine = stack.enter_context(Engine.connect(progress.tell))
             wheelhouse = Wheelhouse(self.layout.wheelhouse, progress.tell, engine.cancelled)
-            server = stack.enter_context(serving(engine, wheelhouse))
             images = ImageRecords(self.records, engine)
             systems = Systems(
                 self.matrix,
@@ -78,7 +78,7 @@ class Building:
                 options.fresh,
             )
             builder = Builder(
-                self, engine, wheelhouse, server, images, systems, progress.tell, options.fresh
+                self, engine, wheelhouse, stack, images, systems, progress.tell, options.fresh
             )
             stack.callback(builder.drop_layers)
             yield builder
@@ -88,19 +88,21 @@ class Building:
 class Builder:
     """Builds with one engine and one wheelhouse.
 
-    `server` serves the wheelhouse. A `fresh` builder takes no base, layer or cell of an earlier
+    `open_until` holds what is open until the builder is left. A `fresh` builder takes no base, layer or cell of an earlier
     run. `tell` gets what a user should know.
     """
 
     building: Building
     engine: Engine
     wheelhouse: Wheelhouse
-    server: Serving
+    open_until: ExitStack
     images: ImageRecords
     systems: Systems
     tell: Callable[[str], None]
     fresh: bool = False
     _held_layers: set[str] = field(default_factory=set)
+    _server: Serving | None = None
+    _serving: threading.Lock = field(default_factory=threading.Lock)
 
     # --- base, layer and cell
 
@@ -277,7 +279,7 @@ class Builder:
             index = index | _PYTHON_MIRROR
         self.engine.images.tag(below, name)
         try:
-            address = self.server.bring(self.wheelhouse, recipe.lock, below)
+            address = self.server().bring(self.wheelhouse, recipe.lock, below)
             with _logging(log, room.look) as write:
                 image = self.engine.builds.build(
                     recipe.files,
@@ -316,6 +318,19 @@ class Builder:
         return None
 
     # --- where wheels come from
+
+    def server(self) -> Serving:
+        """Return what serves the wheelhouse. It begins when a build first needs it.
+
+        Raises:
+            SurroundingsError: its port is in use.
+        """
+        with self._serving:
+            if self._server is None:
+                self._server = self.open_until.enter_context(
+                    serving(self.engine, self.wheelhouse)
+                )
+            return self._server
 
     def fetch(self, cell: Cell, lock: Lock) -> int:
         """Bring the wheels of a cell into the wheelhouse; return the bytes downloaded.

@@ -110,6 +110,8 @@ class Runner:
             cells = in_order(cells, options, self._seconds(cells))
             unbuilt = [one for one in cells if not builder.is_built(one.cell, one.lock)]
             check_disk(builder, unbuilt, options)
+            if unbuilt:
+                builder.server()  # A port that is in use ends the run before any work starts.
             capacity = builder.engine.capacity
             items = items_of(
                 cells, unbuilt, self.building.sharing, options, options.ahead(capacity)
