@@ -136,7 +136,9 @@ def run(
     isolated: Isolated = False,
     prune: Annotated[
         bool,
-        typer.Option("--prune", help="Remove each image once its evidence is taken."),
+        typer.Option(
+            "--prune", help="Remove each image and wheel of this run that no cell ahead needs."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

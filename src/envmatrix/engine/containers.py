@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import signal
-import struct
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from docker.errors import APIError
-from docker.types import CancellableStream, DeviceRequest, Ulimit
-from docker.utils.socket import STDOUT, read
+from docker.types import DeviceRequest, Ulimit
 
 from envmatrix.engine.connection import Connection
 from envmatrix.engine.failures import FAILURES, translated
-from envmatrix.engine.process import OUTPUT_LIMIT, Cancelled, Limits, Ran
+from envmatrix.engine.process import Cancelled, Limits, Ran
 from envmatrix.engine.refusals import is_of_image, refused
 from envmatrix.engine.retries import retried
+from envmatrix.engine.streams import Output, attached
 from envmatrix.model.errors import EngineError
 from envmatrix.model.image_names import USER
 
@@ -52,7 +50,6 @@ _FROM_OUTSIDE = {
 No process crashes with one of these signals.
 """
 _ENDED = "exited"
-_HEADER_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +102,7 @@ class Containers:
         client = self.connection.client
         container = self._create(image, command, environment, limits, gpu=gpu, first=first)
         try:
-            output = _Output(*attached(client.attach_socket(container)), limits.output)
+            output = Output(*attached(client.attach_socket(container)), limits.output)
             try:
                 return _Watch(self.connection, doing, container, limits, output).run(command[0])
             finally:
@@ -177,7 +174,7 @@ class _Watch:
     doing: str
     container: str
     limits: Limits
-    output: _Output
+    output: Output
     paused: bool = False
 
     def run(self, program: str) -> Ran:
@@ -335,121 +332,6 @@ def _duration(state: Mapping[str, Any]) -> float | None:
     except (KeyError, TypeError, ValueError):
         return None
     return (ended - begun).total_seconds()
-
-
-class StreamLostError(Exception):
-    """An output stream broke off inside a piece of output.
-
-    It is no OSError: docker-py takes each of those for the end of a stream.
-    """
-
-
-def attached(
-    socket: Any,  # noqa: ANN401  (docker-py gives one of several types)
-) -> tuple[CancellableStream[tuple[bytes | None, bytes | None]], Any]:
-    """Return the output of a container as pairs of both streams, and the response behind them."""
-    response: Any = getattr(socket, "_response", None)
-    return CancellableStream(_frames(socket), response), response
-
-
-def detach(
-    stream: CancellableStream[Any],
-    response: Any,  # noqa: ANN401  (docker-py gives one of several types)
-) -> None:
-    """Close what `attached` gave, wherever it stands. No failure of that is of interest."""
-    with suppress(*FAILURES, AttributeError, ValueError):
-        stream.close()
-    # The stream closes the socket only. Python 3.13 tells on stderr what fails when it frees the
-    # response later (gh-62948), so the response is closed here.
-    with suppress(*FAILURES, AttributeError, ValueError):
-        response.raw.close()
-
-
-def _frames(socket: object) -> Iterator[tuple[bytes | None, bytes | None]]:
-    """Yield what a container writes.
-
-    docker-py's own reader takes a stream that breaks off for one that ends.
-
-    Raises:
-        StreamLostError: the stream ends inside a piece of output.
-    """
-    while header := _exactly(socket, _HEADER_BYTES):
-        stream, size = struct.unpack(">BxxxL", header)
-        while size:
-            part = _read(socket, min(size, 65536))
-            if not part:
-                raise StreamLostError(f"{size} bytes are missing")
-            size -= len(part)
-            yield (part, None) if stream == STDOUT else (None, part)
-
-
-def _exactly(socket: object, size: int) -> bytes:
-    """Return so many bytes, or nothing at the end of the stream."""
-    data = b""
-    while len(data) < size:
-        part = _read(socket, size - len(data))
-        if not part and data:
-            raise StreamLostError("a header is incomplete")
-        if not part:
-            return b""
-        data += part
-    return data
-
-
-def _read(socket: object, size: int) -> bytes:
-    try:
-        while (part := read(socket, size)) is None:
-            pass  # interrupted: docker-py gives nothing then, and may be asked again
-    except OSError as error:
-        raise StreamLostError(error.strerror or str(error)) from error
-    return bytes(part)
-
-
-class _Output:
-    """Collects the output of a container in a thread of its own, up to `limit` bytes.
-
-    After `done`, `ended` is when the stream ended, and `error` what broke it off.
-    """
-
-    def __init__(
-        self,
-        stream: CancellableStream[tuple[bytes | None, bytes | None]],
-        response: Any = None,  # noqa: ANN401  (docker-py gives one of several types)
-        limit: int = OUTPUT_LIMIT,
-    ) -> None:
-        self._stream = stream
-        self._response = response
-        self._limit = limit
-        self._parts: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
-        self.flooded = False
-        self.done = threading.Event()
-        self.ended = 0.0
-        self.error: Exception | None = None
-
-    def start(self) -> None:
-        threading.Thread(target=self._collect, daemon=True).start()
-
-    def _collect(self) -> None:
-        """Read to the end, also past the limit: a full stream would keep the container alive."""
-        total = 0
-        try:
-            for out, err in self._stream:
-                if self.flooded:
-                    continue
-                self._parts["stdout"].append(out or b"")
-                self._parts["stderr"].append(err or b"")
-                total += len(out or b"") + len(err or b"")
-                self.flooded = total > self._limit
-        except (*FAILURES, StreamLostError, ValueError) as error:
-            self.error = error
-        self.ended = time.monotonic()
-        self.done.set()
-
-    def close(self) -> None:
-        detach(self._stream, self._response)
-
-    def text(self, name: str) -> str:
-        return b"".join(self._parts[name])[: self._limit].decode("utf-8", "replace")
 
 
 def isolation(limits: Limits, *, first: bool = False) -> dict[str, Any]:

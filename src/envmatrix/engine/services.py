@@ -12,9 +12,10 @@ from typing import Any
 from docker.types import CancellableStream
 
 from envmatrix.engine.connection import Connection
-from envmatrix.engine.containers import RUN_LABEL, StreamLostError, attached, detach, isolation
+from envmatrix.engine.containers import RUN_LABEL, isolation
 from envmatrix.engine.failures import FAILURES, translated
 from envmatrix.engine.process import Limits
+from envmatrix.engine.streams import StreamLostError, attached, detach
 from envmatrix.model.errors import EngineError
 from envmatrix.model.image_names import USER
 

@@ -88,8 +88,8 @@ class Building:
 class Builder:
     """Builds with one engine and one wheelhouse.
 
-    `open_until` holds what is open until the builder is left. A `fresh` builder takes no base, layer or cell of an earlier
-    run. `tell` gets what a user should know.
+    `open_until` holds what is open until the builder is left. A `fresh` builder takes no base,
+    layer or cell of an earlier run. `tell` gets what a user should know.
     """
 
     building: Building
@@ -327,9 +327,7 @@ class Builder:
         """
         with self._serving:
             if self._server is None:
-                self._server = self.open_until.enter_context(
-                    serving(self.engine, self.wheelhouse)
-                )
+                self._server = self.open_until.enter_context(serving(self.engine, self.wheelhouse))
             return self._server
 
     def fetch(self, cell: Cell, lock: Lock) -> int:

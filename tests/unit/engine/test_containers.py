@@ -26,8 +26,9 @@ from fake_engine import (
 
 from envmatrix.engine import containers
 from envmatrix.engine.client import Engine
-from envmatrix.engine.containers import COULD_NOT_START, RUN_LABEL, _Output, isolation
+from envmatrix.engine.containers import COULD_NOT_START, RUN_LABEL, isolation
 from envmatrix.engine.process import OUTPUT_LIMIT, Cancelled, Limits, Ran
+from envmatrix.engine.streams import Output
 from envmatrix.model.errors import EngineError
 
 IMAGE = "envmatrix/cell:a"
@@ -395,7 +396,7 @@ def test_a_container_that_cannot_be_killed_is_no_result(
 def test_output_that_is_not_utf8_is_shown_with_marks() -> None:
     """A process may print any bytes, and a part may end inside a character."""
     parts: Any = iter([(b"\xff", None), (b"\xc3", b"a"), (b"\xa4", None)])
-    output = _Output(parts)
+    output = Output(parts)
     output.start()
     assert output.done.wait(10)
     assert output.text("stdout") == "\N{REPLACEMENT CHARACTER}ä"
