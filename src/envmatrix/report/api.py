@@ -75,6 +75,17 @@ class ApiCell(Part):
     ]
 
 
+class CellLink(Part):
+    """A cell in short, with the document that tells the rest."""
+
+    id: Annotated[Handle, Field(description="The id of the cell.")]
+    verdict: Annotated[Verdict, Field(description="What is known of it.")]
+    class_: Annotated[
+        str, Field(alias="class", description="The class of the cause; empty where it works.")
+    ]
+    link: Annotated[str, Field(description="The document of its release.")]
+
+
 class ReleaseDocument(Part):
     """The cells of one version of a framework."""
 
@@ -93,7 +104,7 @@ class PythonDocument(Part):
     generated_at: Made
     python: Annotated[Word, Field(description="The Python, such as 3.11.")]
     counts: Counts
-    cells: Annotated[tuple[ApiCell, ...], Field(description="What is known of each cell.")]
+    cells: Annotated[tuple[CellLink, ...], Field(description="The verdict of each cell.")]
 
 
 class ReleaseLink(Part):
@@ -182,7 +193,7 @@ def api(entries: Sequence[Entry], history: History, now: datetime, evidence: str
             generated_at=now,
             python=python,
             counts=_counts(listed),
-            cells=tuple(cells[entry.id] for entry in listed),
+            cells=tuple(map(_cell_link, listed)),
         )
     texts = {f"{ROOT}/{path}": to_text(document.to_json()) for path, document in made.items()}
     schemas = {
@@ -193,8 +204,12 @@ def api(entries: Sequence[Entry], history: History, now: datetime, evidence: str
 
 
 def to_text(data: Any) -> str:  # noqa: ANN401  (whatever JSON can hold)
-    """Return data as the text of a JSON file."""
-    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    """Return data as the text of a JSON file. Each cell is one line: there are thousands."""
+    if "cells" not in data:
+        return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    head = json.dumps({**data, "cells": []}, indent=1, ensure_ascii=False)
+    lines = ",\n".join(f"  {json.dumps(cell, ensure_ascii=False)}" for cell in data["cells"])
+    return head.replace('"cells": []', f'"cells": [\n{lines}\n ]') + "\n"
 
 
 def _index(
@@ -253,6 +268,16 @@ def _cell(entry: Entry, history: History, evidence: str) -> ApiCell:
         run_at=found.generated_at if found and entry.was_run else None,
         command=commands([found]).get(entry.id) if found else None,
         evidence=quote(f"{_UP}{evidence}/{entry.id}.json", safe="/+") if found else None,
+    )
+
+
+def _cell_link(entry: Entry) -> CellLink:
+    release = f"../{entry.axes.framework}/{entry.axes.version}.json"
+    return CellLink(
+        id=entry.id,
+        verdict=entry.verdict,
+        class_=entry.judgement.kind,
+        link=quote(release, safe="/+"),
     )
 
 

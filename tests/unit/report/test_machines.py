@@ -163,7 +163,10 @@ def test_every_link_leads_somewhere() -> None:
     assert paths == {path for path in found if "schema" not in path} - {"api/v1/index.json"}
     for path in paths:
         for cell in found[path]["cells"]:
-            if cell["evidence"] is not None:
+            if "link" in cell:
+                release = posixpath.normpath(posixpath.join(posixpath.dirname(path), cell["link"]))
+                assert cell["id"] in [one["id"] for one in found[unquote(release)]["cells"]]
+            elif cell["evidence"] is not None:
                 address = urljoin(f"{SITE}{path}", cell["evidence"])
                 assert unquote(address) == f"{SITE}cells/{cell['id']}.json"
 
