@@ -26,7 +26,8 @@ from envmatrix.model.expectations import Known
 from envmatrix.model.matrix import AXES, DEFAULT_ARCH
 from envmatrix.model.probe_results import Outcome, ProbeResult
 from envmatrix.model.verdicts import Verdict
-from envmatrix.report.changes import Change, compare
+from envmatrix.report import changes
+from envmatrix.report.changes import Change
 from envmatrix.report.claims import WHAT, Comparison
 from envmatrix.report.entries import Entry
 from envmatrix.report.history import AGO, History, moment_of
@@ -93,12 +94,21 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class Gathered:
+    """The cells that became the same. Those that are broken now stand under their causes."""
+
+    title: str
+    count: int
+    by_cause: tuple[tuple[str, tuple[Change, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Period:
     """What changed since a time, as the page shows it."""
 
     title: str
     summary: str
-    groups: tuple[tuple[str, tuple[Change, ...]], ...]
+    groups: tuple[Gathered, ...]
 
 
 def pages(site: Site, templates: Path, made: str = "") -> dict[str, str]:
@@ -192,10 +202,18 @@ def periods(site: Site) -> list[Period]:
     found = []
     for title, moment in moments.items():
         if moment and moment >= began:
-            changes = compare(site.history.at(moment), states)
-            groups = tuple((group.said, cells) for group, cells in changes.shown())
-            found.append(Period(title, changes.headline, groups))
+            compared = changes.compare(site.history.at(moment), states)
+            groups = tuple(_gathered(group.said, cells) for group, cells in compared.shown())
+            found.append(Period(title, compared.headline, groups))
     return found
+
+
+def _gathered(title: str, cells: Sequence[Change]) -> Gathered:
+    caused = changes.roots(cells)
+    broken = {one.id for root in caused for one in root.changes}
+    others = tuple(one for one in cells if one.id not in broken)
+    by_cause = [(root.said, root.changes) for root in caused]
+    return Gathered(title, len(cells), (*by_cause, *([("", others)] if others else [])))
 
 
 def roots(entries: Iterable[Entry], known: Mapping[str, Known] | None = None) -> list[Root]:

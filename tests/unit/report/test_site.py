@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,10 +17,12 @@ import pytest
 from samples import the_evidence
 
 from envmatrix.model.evidence import Axes, Evidence
+from envmatrix.model.expectations import Known, Standing
 from envmatrix.model.probe_results import Observed, Outcome, ProbeResult
 from envmatrix.model.verdicts import NOT_ATTEMPTED, Judgement, Verdict
 from envmatrix.report.entries import Entry
-from envmatrix.report.site import Facts, Site, headline, index_data, pages, roots
+from envmatrix.report.history import Event, History
+from envmatrix.report.site import Facts, Site, headline, index_data, pages, periods, roots
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 FACTS = Facts(
@@ -226,3 +229,36 @@ def test_a_page_compares_what_was_declared_with_what_was_observed() -> None:
     )
     page = pages(site([entry]), TEMPLATES)[f"cells/{entry.id}.html"]
     assert re.search(r"<td>2\.10\.0</td><td>2\.9\.0 <strong class=\"broken\">✗ differs", page)
+
+
+def event(day: int, cell: str, verdict: Verdict, kind: str = "") -> Event:
+    """Return a change of a cell in November 2026."""
+    return Event(at=datetime(2026, 11, day, tzinfo=UTC), id=cell, verdict=verdict, class_=kind)
+
+
+def test_the_page_tells_what_changed_since_the_times_that_the_history_knows() -> None:
+    """A cell that broke is under its cause, and a time before the history began is not told."""
+    entry = was_run(Verdict.BROKEN, class_="crash", cause="it crashed")
+    history = History([event(20, entry.id, Verdict.WORKS), event(26, entry.id, Verdict.BROKEN)])
+    now = datetime(2026, 11, 26, 12, tzinfo=UTC)
+    found = periods(Site([entry, unrun("2.4.1")], FACTS, "envmatrix 1", now, history))
+    assert [one.title for one in found] == ["Since a day ago", "Since the first report, 2026-11-20"]
+    (group,) = found[0].groups
+    ((cause, cells),) = group.by_cause
+    assert (group.title, group.count, cause) == ("newly broken", 1, "crash: it crashed")
+    assert cells[0].said == "works -> broken (crash)"
+    page = pages(Site([entry], FACTS, "envmatrix 1", now, history), TEMPLATES)["index.html"]
+    assert "newly broken: 1" in page
+
+
+def test_a_site_without_a_history_says_so() -> None:
+    """Where nothing was reported before, nothing can be compared."""
+    assert "There is no earlier report" in pages(site([was_run()]), TEMPLATES)["index.html"]
+
+
+def test_what_is_known_to_be_broken_stands_beside_its_cause() -> None:
+    """The reason of the matrix is told on the first page and on the page of the cell."""
+    entry = was_run(Verdict.BROKEN, class_="crash", cause="it crashed")
+    known = Known(standing=Standing.AS_KNOWN, reason="upstream knows", link="")
+    made = pages(replace(site([entry]), known={entry.id: known}), TEMPLATES)
+    assert all("upstream knows" in text for text in made.values())
