@@ -15,6 +15,8 @@ DEEPEST: Final = 32
 """How deep the values of evidence may be nested."""
 _NOT_UNICODE = re.compile("[\ud800-\udfff]")
 
+_FLOATS = frozenset({float})
+
 
 def check_keepable(data: object, depth: int = DEEPEST) -> None:
     """Check that a JSON file can keep plain data, so that it is read back as it was.
@@ -29,6 +31,11 @@ def check_keepable(data: object, depth: int = DEEPEST) -> None:
     if isinstance(data, Mapping | list | tuple):
         if not depth:
             raise ValueError("it is nested too deeply")
+        if type(data) is list and _FLOATS.issuperset(map(type, data)):
+            # The losses of a model are hundreds. A loop over them takes long.
+            if not all(map(math.isfinite, data)):
+                raise ValueError("it holds a number that is not finite")
+            return
         for value in (*data, *data.values()) if isinstance(data, Mapping) else data:
             check_keepable(value, depth - 1)
 

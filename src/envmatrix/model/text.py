@@ -82,6 +82,9 @@ def name(text: str) -> str:
     return word if word[:1].isalnum() else f"x{word}"
 
 
+_NUMBERS = frozenset({float, int, bool, type(None)})
+
+
 class _Clean(dict[Any, Any]):
     """A dictionary that is cleaned already: evidence is cleaned as a whole, then part by part."""
 
@@ -102,6 +105,8 @@ def inert_data(data: object, depth: int, limit: int | None = None) -> Any:  # no
             for key, value in data.items()
         )
     if isinstance(data, list | tuple):
+        if _NUMBERS.issuperset(map(type, data)):  # A loop over each loss of a model takes long.
+            return list(data)
         return [inert_data(value, depth - 1, limit) for value in data]
     return data
 
