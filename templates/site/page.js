@@ -17,13 +17,16 @@
     const arch = cell.arch === data.plain_arch ? "" : "-" + cell.arch;
     cell.id = `${cell.framework}-${cell.version}-py${cell.python}-${cell.os}-${cell.accelerator}${arch}`;
     const [kind, cause, remedy] = data.reasons[row[7]].map((text) => text.replaceAll("{id}", cell.id));
-    Object.assign(cell, { kind, cause, remedy, run: data.run[place] || null });
+    Object.assign(cell, { kind, cause, remedy, run: data.run[place] || null, known: data.known[cell.id] || "" });
     return cell;
   });
   const byId = new Map(cells.map((cell) => [cell.id, cell]));
   const proven = cells.filter((cell) => cell.run && (cell.verdict === "works" || cell.verdict === "partial"));
   const isCuda = (cell) => cell.accelerator !== "cpu";
   const titled = (framework) => data.titles[framework] || framework;
+  const ran = (cell) => cell.run && ["works", "partial", "broken"].includes(cell.verdict);
+  // What was run comes before what was not, and emulated cells come after native ones that were run.
+  const rank = (cell) => VERDICTS.indexOf(cell.verdict) + (ran(cell) ? (cell.run.emulated ? 3 : 0) : 6);
   const said = (cell) => cell.verdict + (cell.run && cell.run.emulated ? " (emulated)" : "");
 
   // --- GPUs and drivers ---------------------------------------------------------------------
@@ -37,12 +40,15 @@
   }
   function findGpu(name) {
     const listed = /^\s*(?:sm_?)?(\d{1,2})\.(\d)\s*$/.exec(name);
-    if (listed) return { name: `compute capability ${+listed[1]}.${listed[2]}`, capability: `${+listed[1]}.${listed[2]}` };
+    if (listed) {
+      const capability = `${+listed[1]}.${listed[2]}`;
+      return { name: capability, spoken: `compute capability ${capability}`, capability, arch: "" };
+    }
     const key = gpuKey(name);
     if (data.shared[key]) return { several: data.shared[key] };
     const other = key.startsWith("quadro") ? key.slice(6) : "quadro" + key;
     const found = data.gpus[key] || data.gpus[other];
-    return found ? { name: found[0], capability: found[1] } : null;
+    return found ? { name: found[0], spoken: `${found[0]} (compute capability ${found[1]})`, capability: found[1], arch: found[2] } : null;
   }
   const branch = (driver) => { const found = /^\s*(\d{3,4})(?:\.\d+)*\s*$/.exec(driver); return found ? +found[1] : null; };
   const served = (cell, capability) => {
@@ -53,20 +59,35 @@
 
   // --- the answer ---------------------------------------------------------------------------
 
+  const architecture = (state) => state.arch || data.plain_arch;
   const asked = (state, cell) =>
     cell.framework === state.framework &&
-    ["version", "python", "os", "arch"].every((axis) => !state[axis] || cell[axis] === state[axis]);
-  function fits(question, cell) {
-    if (!asked(question, cell)) return false;
-    if (!question.gpu && !question.branch) return true;
-    if (!isCuda(cell)) return false;
-    if (question.gpu && !served(cell, question.gpu.capability)) return false;
-    return !question.branch || question.branch >= +data.drivers[cell.accelerator];
+    ["version", "python", "os"].every((axis) => !state[axis] || cell[axis] === state[axis]) &&
+    (architecture(state) === "any" || cell.arch === architecture(state));
+  function driverNeeded(cell, gpu) {
+    const needed = [data.drivers[cell.accelerator]];
+    if (gpu) {
+      needed.push(data.gpu_drivers[gpu.capability] || 0);
+      if (served(cell, gpu.capability) === "ptx") needed.push(data.toolkit_drivers[cell.accelerator]);
+    }
+    return Math.max(...needed);
   }
-  const order = (question) => (one, other) => {
+  // Why a cell with all values of its axes is no answer; empty: it is one.
+  function hindrance(asks, cell) {
+    if (!cell.run || !["works", "partial"].includes(cell.verdict)) return because(cell);
+    if ((asks.gpu || asks.branch) && !isCuda(cell)) return "it is a CPU build, which uses no GPU";
+    if (asks.gpu) {
+      if (asks.gpu.arch && asks.gpu.arch !== cell.arch) return `${asks.gpu.name} is in machines of ${asks.gpu.arch} only`;
+      if (!cell.run.caps) return "which GPUs its build serves was not observed";
+      if (!served(cell, asks.gpu.capability)) return `its build has no code for ${asks.gpu.spoken}`;
+    }
+    const needed = driverNeeded(cell, asks.gpu);
+    if (asks.branch && needed > asks.branch) return `${cell.accelerator} needs the NVIDIA driver ${needed} or newer${asks.gpu ? " on " + asks.gpu.spoken : ""}, not ${asks.branch}`;
+    return "";
+  }
+  const order = (asks) => (one, other) => {
     const keys = (cell) => [
-      VERDICTS.indexOf(cell.verdict), cell.run.emulated ? 1 : 0, -cell.at[1],
-      !question.gpu && !question.branch && isCuda(cell) ? 1 : 0, -cell.at[4], -cell.at[2], -cell.at[3],
+      rank(cell), -cell.at[1], !asks.gpu && !asks.branch && isCuda(cell) ? 1 : 0, -cell.at[4], -cell.at[2], -cell.at[3],
     ];
     const left = keys(one), right = keys(other);
     for (let place = 0; place < left.length; place += 1) {
@@ -74,8 +95,16 @@
     }
     return one.id < other.id ? -1 : 1;
   };
-  function best(question, among = proven) {
-    return among.filter((cell) => fits(question, cell)).sort(order(question))[0] || null;
+  const best = (asks) => proven.filter((cell) => asked(asks, cell) && !hindrance(asks, cell)).sort(order(asks))[0] || null;
+  function newer(asks, cell) {
+    const told = new Map(), seen = new Set();
+    cells.filter((one) => asked(asks, one) && one.at[1] > cell.at[1] && (!(asks.gpu || asks.branch) || isCuda(one)) && !(asks.branch && driverNeeded(one, asks.gpu) > asks.branch))
+      .sort((one, other) => other.at[1] - one.at[1] || rank(one) - rank(other))
+      .forEach((one) => {
+        if (!seen.has(one.version) && !told.has(one.verdict)) told.set(one.verdict, one);
+        seen.add(one.version);
+      });
+    return [...told.values()];
   }
 
   function question(state) {
@@ -86,19 +115,21 @@
       else if (found) asks.problems.push(`“${state.gpu}” is the name of several GPUs: ${found.several.join(", ")}. Choose one.`);
       else asks.problems.push(`The page does not know a GPU “${state.gpu}”. Choose one from the list, or give its compute capability, such as 8.9.`);
     }
+    if (asks.gpu && asks.gpu.arch && !state.arch) asks.arch = asks.gpu.arch;
     if (state.driver) asks.branch = branch(state.driver);
     if (state.driver && !asks.branch) asks.problems.push(`“${state.driver}” is no NVIDIA driver version. nvidia-smi shows it, such as 570.86.10.`);
     return asks;
   }
 
+  const because = (cell) => [cell.kind, cell.cause].filter(Boolean).join(": ");
   const WORDS = { version: "the version", python: "the Python", os: "the OS", arch: "the architecture", gpu: "the GPU", branch: "the driver" };
   function without(asks) {
-    const named = ["version", "python", "os", "arch", "gpu", "branch"].filter((name) => asks[name]);
+    const named = ["version", "python", "os", "gpu", "branch", "arch"].filter((name) => asks[name]);
     for (let size = 1; size <= named.length; size += 1) {
       const found = [];
       const choose = (start, dropped) => {
         if (dropped.length === size) {
-          const cell = best({ ...asks, ...Object.fromEntries(dropped.map((name) => [name, null])) });
+          const cell = best({ ...asks, ...Object.fromEntries(dropped.map((name) => [name, name === "arch" ? "any" : null])) });
           if (cell) found.push([dropped, cell]);
           return;
         }
@@ -143,7 +174,6 @@
   const link = (cell, text) => cell.run
     ? make("a", { href: `cells/${encodeURIComponent(cell.id)}.html`, class: "id" }, text || cell.id)
     : make("a", { href: "#" + new URLSearchParams({ ...stated(), cell: cell.id }), class: "id" }, text || cell.id);
-  const because = (cell) => [cell.kind, cell.cause].filter(Boolean).join(": ");
   const sized = (bytes) => `${(bytes / 1e9).toFixed(1)} GB`;
 
   function limits(asks, cell) {
@@ -151,17 +181,19 @@
     if (cell.verdict === "partial") found.push(cell.cause);
     if (cell.run.emulated) found.push("It ran on a processor of another architecture, by emulation. No time of it means anything.");
     if (asks.gpu) {
-      const { name, capability } = asks.gpu, how = served(cell, capability);
-      found.push(how === "code"
-        ? `The build holds machine code for the ${name} (compute capability ${capability}). That is read from the build; it was not run on that GPU.`
-        : `The build serves the ${name} (compute capability ${capability}) by PTX only, which the driver compiles. So the driver must be as new as CUDA ${data.cuda[cell.accelerator]} itself.`);
+      found.push(served(cell, asks.gpu.capability) === "code"
+        ? `The build holds machine code for ${asks.gpu.spoken}. That is read from the build; it was not run on that GPU.`
+        : `The build serves ${asks.gpu.spoken} by PTX only, which the driver compiles.`);
     }
-    if (isCuda(cell)) found.push(`${cell.accelerator} needs NVIDIA driver ${data.drivers[cell.accelerator]} or newer, by NVIDIA's minor version compatibility.`);
+    if (isCuda(cell) && !asks.gpu && !asks.branch) found.push("It is a CUDA build, and no CPU build that was run fits. It ran on a CPU: without an NVIDIA GPU leave out --gpus all.");
+    if (isCuda(cell)) found.push(`${cell.accelerator} needs NVIDIA driver ${driverNeeded(cell, asks.gpu)} or newer here, by NVIDIA's rules.`);
     return found;
   }
 
   function renderAnswer(state) {
-    const asks = question(state), place = $("answer"), cell = asks.problems.length ? null : best(asks);
+    const asks = question(state), place = $("answer");
+    asks.problems.unshift(...unknown);
+    const cell = asks.problems.length ? null : best(asks);
     place.replaceChildren();
     if (asks.problems.length) {
       asks.problems.forEach((text) => place.append(make("p", { class: "sentence" }, text)));
@@ -178,21 +210,25 @@
       const list = limits(asks, cell);
       if (list.length) place.append(make("ul", { class: "limits" }, ...list.map((text) => make("li", {}, text))));
       if (cell.run.pull) place.append(command("Start the published image", cell.run.pull));
-      else if (cell.run.run) place.append(command("Build this image from its lock, and start it", `envmatrix build ${cell.id}\n${cell.run.run}`));
-      if (cell.run.install) place.append(command("Or without Docker, into a virtual environment", cell.run.install));
-      const newer = cells.filter((one) => one.run && fits(asks, one) && one.at[1] > cell.at[1] && !state.version)
-        .sort((one, other) => other.at[1] - one.at[1])[0];
-      if (newer) place.append(make("p", { class: "small" }, "Newer, and run: ", link(newer), ` is ${said(newer)}`, newer.cause ? `: ${newer.cause}.` : "."));
+      if (cell.run.run) place.append(command("Build this image from its lock, and start it (envmatrix comes with a checkout of this project: pip install .)", `envmatrix build ${cell.id}\n${cell.run.run}`));
+      for (const [words, line] of cell.run.install || []) place.append(command(words, line));
+      const others = state.version ? [] : newer(asks, cell);
+      if (others.length) place.append(make("ul", { class: "limits small" }, ...others.map((one) => make("li", {}, "Newer: ", link(one, `${one.version}`), ` is ${said(one)}`, because(one) ? `: ${hindrance(asks, one) || because(one)}` : ""))));
       return;
     }
-    place.append(make("p", { class: "sentence" }, make("span", { class: "chip unknown" }, "? no proof"), " No image with these values was built and passed its probes."));
-    const matching = cells.filter((one) => asked(state, one));
+    const failed = cells.filter((one) => asked(asks, one) && one.run && one.verdict === "broken").sort(order(asks))[0];
+    if (failed) {
+      place.append(make("p", { class: "sentence" }, chip(failed), ` ${titled(failed.framework)} ${failed.version} is broken on Python ${failed.python}, ${failed.os}.`));
+      place.append(make("p", {}, because(failed), failed.known ? `. ${failed.known}` : "", ". ", make("a", { href: `cells/${encodeURIComponent(failed.id)}.html` }, "Everything that was observed"), "."));
+    } else place.append(make("p", { class: "sentence" }, make("span", { class: "chip unknown" }, "? no proof"), " No image with these values was built and passed its probes."));
+    const matching = cells.filter((one) => asked(asks, one));
     const counts = VERDICTS.map((verdict) => [verdict, matching.filter((one) => one.verdict === verdict)]).filter(([, found]) => found.length);
     if (counts.length) {
-      place.append(make("p", {}, `${matching.length.toLocaleString("en")} cells have these values${asks.gpu || asks.branch ? " before GPU and driver are looked at" : ""}:`));
+      place.append(make("p", {}, `${matching.length.toLocaleString("en")} cells have these values${asks.gpu || asks.branch ? " before GPU and driver are looked at" : ""}. Why they are no answer:`));
       place.append(make("ul", {}, ...counts.map(([verdict, found]) => {
-        const reasons = [...new Set(found.map(because).filter(Boolean))];
-        return make("li", {}, make("span", { class: "mark " + verdict }, `${MARKS[verdict]} ${found.length} ${verdict}`), reasons.length ? `: ${reasons[0]}${reasons.length > 1 ? `, and ${reasons.length - 1} other reasons` : ""}` : "");
+        const reasons = [...new Set(found.map((one) => hindrance(asks, one)).filter(Boolean))];
+        const more = reasons.length - 1;
+        return make("li", {}, make("span", { class: "mark " + verdict }, `${MARKS[verdict]} ${found.length} ${verdict}`), reasons.length ? `: ${reasons[0]}${more ? `, and ${more} other reason${more > 1 ? "s" : ""}` : ""}` : "");
       })));
     } else place.append(make("p", {}, "The matrix declares no such combination."));
     const ways = without(asks).slice(0, 4);
@@ -205,9 +241,10 @@
 
   // --- the grid -----------------------------------------------------------------------------
 
-  const shown = (state, cell) =>
+  const inView = (state, cell) =>
     (!state.gos || cell.os === state.gos) && (!state.gacc || cell.accelerator === state.gacc || (state.gacc === "cuda" && isCuda(cell))) &&
-    (!state.garch || cell.arch === state.garch) && (!state.gverdict || cell.verdict === state.gverdict);
+    (!state.garch || cell.arch === state.garch);
+  const shown = (state, cell) => inView(state, cell) && (!state.gverdict || cell.verdict === state.gverdict);
   const groupOf = (cell) => (cell.framework.includes("+") ? `${cell.family}+` : cell.family);
   const grouping = new Map();
   cells.forEach((cell) => {
@@ -215,7 +252,7 @@
     if (!grouping.has(group)) grouping.set(group, []);
     grouping.get(group).push(cell);
   });
-  const bestVerdict = (found) => VERDICTS.find((verdict) => found.some((cell) => cell.verdict === verdict));
+  const bestOf = (found) => found.reduce((one, other) => (rank(other) < rank(one) ? other : one));
   const kindOf = (found, verdict) => {
     const kinds = new Set(found.filter((cell) => cell.verdict === verdict).map((cell) => cell.kind));
     return verdict === "unknown" && kinds.size === 1 && kinds.has("stale") ? "stale" : verdict;
@@ -244,15 +281,19 @@
       if (button) { event.preventDefault(); button.focus(); return; }
     }
   }
-  function gridButton(state, found, what, key, value) {
-    if (!found.length) return make("td", { class: "none" }, make("span", { "aria-hidden": "true" }, "·"), make("span", { class: "visually-hidden" }, "not declared"));
-    const verdict = bestVerdict(found), word = kindOf(found, verdict);
+  function gridButton(state, found, all, what, key, value) {
+    if (!found.length) return make("td", { class: "none" }, make("span", { "aria-hidden": "true" }, "·"), make("span", { class: "visually-hidden" }, all ? "none with this verdict" : "not declared"));
+    const first = bestOf(found), verdict = first.verdict;
+    const word = kindOf(found, verdict) + (ran(first) && first.run.emulated ? ", emulated" : "");
     const button = make("button", {
       type: "button", class: verdict, "aria-pressed": state[key] === value ? "true" : "false",
-      "aria-label": `${what}: ${word}. ${found.length} cells: ${counted(found)}`,
-      onclick: () => { change({ [key]: state[key] === value ? "" : value, cell: "" }, true); },
+      "aria-label": `${what}: ${word}. ${found.length} of ${all} cells: ${counted(found)}`,
+      onclick: () => {
+        change({ [key]: state[key] === value ? "" : value, cell: "" }, true);
+        requestAnimationFrame(() => { const opened = $("chosen"); if (opened) opened.parentElement.scrollIntoView({ block: "nearest" }); });
+      },
     }, make("span", { class: "mark" }, `${MARKS[verdict]} ${word}`),
-    make("small", {}, found.length === 1 ? found[0].os : `${found.filter((cell) => cell.verdict === verdict).length} of ${found.length} cells`));
+    make("small", {}, all === 1 ? found[0].os : `${found.filter((cell) => cell.verdict === verdict).length} of ${all} cells`));
     return make("td", {}, button);
   }
   function renderGrid(state) {
@@ -269,10 +310,15 @@
         if (!at.has(key)) at.set(key, []);
         at.get(key).push(cell);
       });
+      const counts = new Map();
+      all.filter((cell) => inView(state, cell)).forEach((cell) => {
+        const key = `${cell.framework} ${cell.version}|${cell.python}`;
+        counts.set(key, (counts.get(key) || 0) + 1);
+      });
       if (!stacks) names.reverse();
       const rows = names.map((name) => [stacks ? `${titled(name.split(" ")[0])} on ${name.split("+")[0]} ${name.split(" ")[1]}` : name.split(" ")[1], pythons.map((python) => {
         const key = `${name}|${python}`;
-        return gridButton(state, at.get(key) || [], `${name} on Python ${python}`, "at", key);
+        return gridButton(state, at.get(key) || [], counts.get(key) || 0, `${name} on Python ${python}`, "at", key);
       })]);
       rows.heading = stacks ? "Stack" : "Release";
       const title = titled(group.replace("+", ""));
@@ -299,7 +345,7 @@
               .sort((one, other) => other.at[1] - one.at[1] || VERDICTS.indexOf(one.verdict) - VERDICTS.indexOf(other.verdict))[0];
             if (!usable) {
               if (!here.length) return make("td", { class: "none" }, "·");
-              const verdict = bestVerdict(here);
+              const { verdict } = bestOf(here);
               return make("td", { class: "mark " + verdict }, `${MARKS[verdict]} ${kindOf(here, verdict)}`);
             }
             return make("td", {}, make("button", {
@@ -332,7 +378,7 @@
       }, compared.includes(cell.id) ? "Compared" : "Compare") : "";
       return make("tr", { class: state.cell === cell.id ? "chosen" : null },
         make("td", {}, chip(cell)), make("td", {}, cell.os), make("td", {}, cell.accelerator), make("td", {}, cell.arch),
-        make("td", {}, link(cell)), make("td", {}, because(cell), near ? make("span", { class: "quiet" }, `${because(cell) ? ". " : ""}Nearest with evidence: `, link(near)) : ""), make("td", { class: "no-print" }, box));
+        make("td", {}, link(cell)), make("td", {}, because(cell), cell.known ? make("span", { class: "quiet" }, `. ${cell.known}`) : "", near ? make("span", { class: "quiet" }, `${because(cell) ? ". " : ""}Nearest with evidence: `, link(near)) : ""), make("td", { class: "no-print" }, box));
     });
     return make("section", { class: "box", "aria-label": title }, make("h3", { id: "chosen", tabindex: "-1" }, title),
       make("div", { class: "scroll", role: "region", "aria-label": `Cells: ${title}`, tabindex: "0" }, make("table", {}, make("thead", {}, make("tr", {}, ...["Verdict", "OS", "Accelerator", "Architecture", "Cell", "Why"].map((name) => make("th", { scope: "col" }, name)), make("td", { class: "no-print" }))), make("tbody", {}, ...rows))));
@@ -366,6 +412,7 @@
     if (!cell) { place.append(make("h2", {}, "Cell"), make("p", {}, `The matrix has no cell “${state.cell}”.`)); return; }
     place.append(make("h2", { id: "cell-name", tabindex: "-1" }, chip(cell), " ", make("span", { class: "id" }, cell.id)));
     if (because(cell)) place.append(make("p", {}, because(cell)));
+    if (cell.known) place.append(make("p", {}, cell.known));
     if (cell.remedy) place.append(make("p", {}, "What to do: ", cell.remedy));
     if (cell.run) place.append(make("p", {}, link(cell, "Everything that was observed")));
     else {
@@ -379,10 +426,18 @@
 
   const FIELDS = ["framework", "version", "python", "os", "arch", "gpu", "driver", "gos", "gacc", "garch", "gverdict", "view"];
   const HELD = [...FIELDS, "at", "cell", "compare"];
+  const ALLOWED = {
+    framework: ["framework", data.axes.framework], version: ["version", data.axes.version], python: ["Python", data.axes.python],
+    os: ["operating system", data.axes.os], arch: ["architecture", [...data.axes.arch, "any"]],
+    gos: ["operating system", data.axes.os], gacc: ["accelerator", ["cuda", ...data.axes.accelerator]], garch: ["architecture", data.axes.arch],
+    gverdict: ["verdict", VERDICTS], view: ["view", ["newest"]],
+  };
   let current = {};
+  let unknown = [];
   const stated = () => Object.fromEntries(HELD.filter((name) => current[name] && !(name === "framework" && current[name] === data.axes.framework[0])).map((name) => [name, current[name]]));
   function change(given, push) {
     current = { ...current, ...given };
+    unknown = [];
     const hash = "#" + new URLSearchParams(stated());
     if (push) location.hash = hash; else history.replaceState(null, "", hash);
     if (push && location.hash === hash) render();
@@ -392,8 +447,13 @@
     const found = new URLSearchParams(location.hash.slice(1));
     current = Object.fromEntries(HELD.map((name) => [name, (found.get(name) || "").slice(0, 300)]));
     if (!data.axes.framework.includes(current.framework)) current.framework = data.axes.framework[0];
-    for (const axis of ["version", "python", "os", "arch"]) {
-      if (current[axis] && !data.axes[axis].includes(current[axis])) current[axis] = "";
+    unknown = [];
+    for (const [axis, [name, values]] of Object.entries(ALLOWED)) {
+      const given = (found.get(axis) || "").slice(0, 80);
+      if (given && !values.includes(given)) {
+        unknown.push(`The matrix has no ${name} “${given}”, which the address asks for.`);
+        if (axis !== "framework") current[axis] = "";
+      }
     }
   }
   function options(select, values, first, value) {
@@ -407,7 +467,7 @@
     options($("version"), has("version").reverse().map((name) => [name, name]), "newest that works", state.version);
     options($("python"), has("python").reverse().map((name) => [name, name]), "any", state.python);
     options($("os"), has("os").map((name) => [name, name]), "any", state.os);
-    options($("arch"), has("arch").map((name) => [name, name]), "any", state.arch);
+    options($("arch"), [...has("arch").filter((name) => name !== data.plain_arch).map((name) => [name, name]), ["any", "any"]], data.plain_arch, state.arch);
     for (const name of ["gpu", "driver"]) if ($(name) !== document.activeElement) $(name).value = state[name];
     options($("gos"), data.axes.os.map((name) => [name, name]), "any", state.gos);
     options($("gacc"), [["cuda", "any CUDA"], ...data.axes.accelerator.map((name) => [name, name])], "any", state.gacc);
@@ -432,8 +492,10 @@
   ["framework", "version", "python", "os", "arch", "gos", "gacc", "garch", "gverdict"].forEach((name) => {
     $(name).addEventListener("change", () => change({ [name]: $(name).value }, true));
   });
+  // While somebody types, only what is understood is answered: a screen reader reads each answer.
+  const understood = { gpu: (text) => !text || (findGpu(text) || {}).capability, driver: (text) => !text || branch(text) };
   ["gpu", "driver"].forEach((name) => {
-    $(name).addEventListener("input", () => change({ [name]: $(name).value }, false));
+    $(name).addEventListener("input", () => { if (understood[name]($(name).value)) change({ [name]: $(name).value }, false); });
     $(name).addEventListener("change", () => change({ [name]: $(name).value }, false));
   });
   document.querySelectorAll("[data-view]").forEach((button) => button.addEventListener("click", () => change({ view: button.dataset.view === "grid" ? "" : button.dataset.view }, true)));

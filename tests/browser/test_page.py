@@ -100,8 +100,8 @@ def test_no_answer_without_evidence(watched: Watched, published: Path) -> None:
             assert found is None or known[found].verdict in ("works", "partial")
 
 
-GPUS = ["", "RTX 4090", "GTX 1080", "H100", "B200", "12.1"]
-DRIVERS = ["", "525", "570.86.10", "580"]
+GPUS = ["", "RTX 4090", "GTX 1080", "H100", "B200", "RTX 5090", "GH200", "12.1"]
+DRIVERS = ["", "525", "535", "555", "570.86.10", "580"]
 
 
 def test_the_page_answers_as_the_command_does(watched: Watched, published: Path) -> None:
@@ -128,6 +128,7 @@ def test_the_page_answers_as_the_command_does(watched: Watched, published: Path)
             python=asked["python"],
             os=asked["os"],
             driver=asked["driver"],
+            arch=next((gpu.arch for gpu in gpus if gpu.arch), "amd64"),
             gpus=gpus,
         )
         choice = answer_of(question, known, facts).choice
@@ -180,8 +181,11 @@ def test_a_link_to_a_cell_opens_it(watched: Watched, published: Path) -> None:
 
 @pytest.mark.parametrize("state", ["#python=9.9&framework=x&cell=nothing", "#%%%", "#compare=a+b"])
 def test_a_wrong_address_does_no_harm(watched: Watched, published: Path, state: str) -> None:
-    """What is not a value of the matrix is left out, and the page still answers."""
+    """What is no value of the matrix is named, and otherwise the page answers."""
     page = watched.open(published, state)
+    if "python=9.9" in state:
+        assert "The matrix has no Python “9.9”" in answer(page)
+        page.get_by_label("Python", exact=True).select_option("3.11")
     assert commands(page)
 
 
@@ -238,7 +242,7 @@ def test_the_headline_says_what_the_evidence_says(watched: Watched, published: P
     """The counts of the first sentence are those of the entries."""
     page = watched.open(published)
     run = sum(one.was_run for one in entries())
-    assert f"{run:,} cells were run" in page.locator("header").inner_text()
+    assert f"{run:,} combinations were built as images" in page.locator("header").inner_text()
 
 
 # --- people ----------------------------------------------------------------------------------
@@ -312,7 +316,7 @@ def test_marks_and_words_stand_beside_each_other(watched: Watched, published: Pa
     texts = page.locator("#grid table.grid button .mark").all_inner_texts()
     assert texts
     assert all(
-        re.fullmatch(r"[✓~✗?-] (works|partial|broken|unknown|stale|impossible)", one)
+        re.fullmatch(r"[✓~✗?-] (works|partial|broken|unknown|stale|impossible)(, emulated)?", one)
         for one in texts
     )
 

@@ -103,7 +103,8 @@ def print_plan(
 
 
 def _in_colour(text: str, verdict: Verdict) -> str:
-    return typer.style(text, fg=COLOURS[verdict]) if out.is_terminal else text
+    coloured = out.is_terminal and not out.no_color
+    return typer.style(text, fg=COLOURS[verdict]) if coloured else text
 
 
 def print_table(cells: Sequence[Evidence], known: Mapping[str, Known] | None = None) -> None:

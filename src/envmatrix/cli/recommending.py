@@ -28,15 +28,19 @@ def recommend(
     context: typer.Context,
     *,
     framework: Annotated[
-        str, typer.Option(help="Such as torch. Default: an answer for each framework.")
-    ] = "",
+        str | None, typer.Option(help="Such as torch. Default: an answer for each framework.")
+    ] = None,
     version: Annotated[
-        str, typer.Option(help="A version, or newest: the newest that has an answer.")
-    ] = "",
-    python: Annotated[str, typer.Option(help="A Python, such as 3.12.")] = "",
-    os: Annotated[str, typer.Option("--os", help="An OS of the matrix: debian12.")] = "",
-    arch: Annotated[str, typer.Option(help="amd64 or arm64. Default: that of this host.")] = "",
-    accelerator: Annotated[str, typer.Option(help="cpu, or a CUDA line such as cu130.")] = "",
+        str | None, typer.Option(help="A version, or newest: the newest that has an answer.")
+    ] = None,
+    python: Annotated[str | None, typer.Option(help="A Python, such as 3.12.")] = None,
+    os: Annotated[str | None, typer.Option("--os", help="An OS of the matrix: debian12.")] = None,
+    arch: Annotated[
+        str | None, typer.Option(help="amd64 or arm64. Default: that of this host.")
+    ] = None,
+    accelerator: Annotated[
+        str | None, typer.Option(help="cpu, or a CUDA line such as cu130.")
+    ] = None,
     gpu: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,9 +49,9 @@ def recommend(
         ),
     ] = None,
     driver: Annotated[
-        str,
+        str | None,
         typer.Option(help="An NVIDIA driver: 570, or 570.86.10. Default: that of this host."),
-    ] = "",
+    ] = None,
     prefer: Annotated[
         str,
         typer.Option(
@@ -71,6 +75,28 @@ def recommend(
             where="--prefer",
             next_step=nearest(prefer, list(Prefer)),
         )
+    given = {
+        "--framework": framework,
+        "--version": version,
+        "--python": python,
+        "--os": os,
+        "--arch": arch,
+        "--accelerator": accelerator,
+        "--driver": driver,
+    }
+    for option, value in given.items():
+        if value is not None and not value.strip():
+            raise InputError(
+                f"{option} has no value",
+                where=option,
+                next_step=f"give one, or leave {option} out",
+            )
+    framework, version, python, os, arch, accelerator, driver = (
+        (value or "").strip() for value in given.values()
+    )
+    named = tuple(the_gpu(name.strip(), "--gpu") for name in gpu or ())
+    if not arch:
+        arch = next((one.arch for one in named if one.arch in workspace.matrix.axes.arch), "")
     entries = workspace.reporting.entries(workspace.cells)
     asked = Question(
         framework=framework,
@@ -79,7 +105,7 @@ def recommend(
         os=os,
         arch=arch,
         accelerator=accelerator,
-        gpus=tuple(the_gpu(name, "--gpu") for name in gpu or ()),
+        gpus=named,
         driver=driver,
         prefer=Prefer(prefer),
     )
@@ -96,7 +122,7 @@ def recommend(
     if as_json:
         print_json(_document(question, host, taken, answers))
         return
-    say(*_host_told(host, taken))
+    say(*_host_told(host, taken, elsewhere=bool(named and driver)))
     for index, found in enumerate(answers):
         if index or host:
             say("")
@@ -136,15 +162,15 @@ def _with_host(
     return question, taken
 
 
-def _host_told(host: ThisHost | None, taken: list[str]) -> Iterator[str]:
+def _host_told(host: ThisHost | None, taken: list[str], *, elsewhere: bool) -> Iterator[str]:
     """Yield what was taken from this host, and what was not."""
     if host is None:
         return
     if taken:
         yield f"From this host: {'; '.join(taken)}. `--no-host` takes nothing from it."
-    if host.graphics is None:
+    if host.graphics is None and not elsewhere:
         yield "No NVIDIA driver answers on this host, so any accelerator counts."
-    elif host.graphics.unknown:
+    elif host.graphics and host.graphics.unknown:
         names = ", ".join(host.graphics.unknown)
         yield f"Of these GPUs it is not known what they run: {names}. Give `--gpu` what they are."
     yield (

@@ -92,11 +92,12 @@ def print_story(
         gpus = f"; GPUs: {', '.join(found.serves.generations)}" if found.serves.generations else ""
         say(f"  serves:  NVIDIA driver {found.serves.driver} and newer{gpus}")
     if found.verdict in (Verdict.BROKEN, Verdict.IMPOSSIBLE):
+        # What is impossible on one Python may be possible on another, and a broken release is
+        # seldom the only one.
         axes = found.axes
-        say(
-            f"  instead: envmatrix recommend --framework {axes.framework} "
-            f"--version {axes.version} --python {axes.python} --no-host"
-        )
+        by_python = found.verdict is Verdict.IMPOSSIBLE
+        kept = f"--version {axes.version}" if by_python else f"--python {axes.python}"
+        say(f"  instead: envmatrix recommend --framework {cell.family} {kept} --no-host")
     if found.log and found.verdict is Verdict.BROKEN:
         say(f"  log:     {found.log}")
     if drift:

@@ -205,6 +205,8 @@ _SERIES: dict[str, str] = {
     "3.2": "Jetson TK1, Tegra K1",
 }
 
+# Superchips with a Grace processor, and systems on a chip.
+_IN_ARM64 = re.compile(r"G[HB]\d|DGX Spark|Jetson|IGX|DRIVE|Orin|Xavier|Thor|Tegra")
 _MAKER = re.compile(
     r"\b(?:nvidia|geforce|tesla|corporation|gpu|graphics|card|cloud)\b|\(tm\)|\(r\)"
 )
@@ -226,6 +228,8 @@ class Gpu:
     name: str
     capability: str
     generation: str
+    arch: str = ""
+    """The architecture of the machines that it is in, where they all have one."""
 
 
 def _key(name: str) -> str:
@@ -243,7 +247,8 @@ def _catalogue() -> dict[str, Gpu]:
         major, minor = capability.split(".")
         generation = GENERATIONS[int(major), int(minor)]
         for name in names.split(", "):
-            found.setdefault(_key(name), Gpu(name, capability, generation))
+            arch = "arm64" if _IN_ARM64.match(name) else ""
+            found.setdefault(_key(name), Gpu(name, capability, generation, arch))
     return found
 
 
@@ -289,7 +294,7 @@ def catalogue_for_programs() -> dict[str, Any]:
     JavaScript share.
     """
     return {
-        "gpus": {key: [gpu.name, gpu.capability] for key, gpu in GPUS.items()},
+        "gpus": {key: [gpu.name, gpu.capability, gpu.arch] for key, gpu in GPUS.items()},
         "gpu_names": [gpu.name for gpu in GPUS.values()],
         "shared": {key: list(names) for key, names in _SHARED.items()},
         "noise": {

@@ -119,7 +119,7 @@ def _by_facts(
         for value, one in zip(values, fits, strict=True):
             if not any(map(one, narrowed)):
                 raise InputError(
-                    f"of no cell that is left it is known that {fact}={value}",
+                    f"no cell of those that the other selectors leave has {fact}={value}",
                     where=f"selector {fact}={value}",
                     next_step="see what is known of them: `envmatrix plan` with the other "
                     "selectors",
@@ -153,7 +153,10 @@ def _fact(
     capability = the_gpu(value, where).capability
     evidence = (known.current(cell) for cell in cells)
     architectures = architectures_known(one for one in evidence if one)
-    return lambda cell: serves(architectures.get(build_of(cell.axes), ()), capability)
+    lines = {name for name, one in matrix.axes.accelerator.items() if one.cuda}
+    return lambda cell: (
+        cell.accelerator in lines and serves(architectures.get(build_of(cell.axes), ()), capability)
+    )
 
 
 def _by_ids(cells: Sequence[Cell], selectors: Sequence[str], profile: str | None) -> list[Cell]:

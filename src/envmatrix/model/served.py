@@ -14,6 +14,7 @@ from envmatrix.model.evidence import Axes, Evidence
 from envmatrix.model.gpus import (
     GENERATIONS,
     GPUS,
+    Code,
     Gpu,
     find_gpu,
     read_capability,
@@ -78,6 +79,47 @@ def driver_branch(text: str, where: str) -> int:
 def floor_branch(floor: str | None) -> int | None:
     """Return the branch of the lowest driver of a CUDA line; None for what needs no driver."""
     return int(floor.partition(".")[0]) if floor else None
+
+
+TOOLKIT_DRIVERS = {
+    "11.8": 520,
+    "12.0": 525,
+    "12.1": 530,
+    "12.2": 535,
+    "12.3": 545,
+    "12.4": 550,
+    "12.5": 555,
+    "12.6": 560,
+    "12.8": 570,
+    "12.9": 575,
+    "13.0": 580,
+    "13.1": 590,
+    "13.2": 595,
+}
+"""The branch of the driver that came with each CUDA toolkit. It compiles the PTX of that toolkit.
+
+Source: NVIDIA, CUDA Toolkit Release Notes, "CUDA Toolkit and Corresponding Driver Versions".
+"""
+FIRST_TOOLKITS = {"10.0": "12.8", "12.0": "12.8", "10.3": "12.9", "12.1": "12.9", "11.0": "13.0"}
+"""The first CUDA toolkit that knows a compute capability, where that is younger than the lines.
+
+No driver before that of the toolkit knows such a GPU. Source: the same release notes, "New
+Features".
+"""
+
+
+def driver_for(cuda: str | None, floor: str | None, gpus: Iterable[tuple[str, Code]] = ()) -> int:
+    """Return the branch of the lowest driver for a build of a CUDA line; 0: it needs none.
+
+    `floor` is that of the line. `gpus` are the compute capabilities it shall run on, each with what
+    it runs as there. What holds PTX alone for a GPU needs a driver that compiles it.
+    """
+    needed = [floor_branch(floor) or 0]
+    for capability, code in gpus:
+        needed.append(TOOLKIT_DRIVERS[FIRST_TOOLKITS.get(capability, "11.8")])
+        if code is Code.PTX:
+            needed.append(TOOLKIT_DRIVERS.get(cuda or "", 0))
+    return max(needed)
 
 
 def build_of(axes: Axes) -> Build:

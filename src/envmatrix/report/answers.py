@@ -5,17 +5,19 @@ The rules. The page follows the same.
 1.  A cell is an answer only with current evidence whose verdict is `works` or `partial`.
 2.  An answer has every value that was asked on its axes. `newest` asks for no certain version.
 3.  If a GPU is asked, an answer is a CUDA cell whose observed architectures serve it
-    (`model.gpus.serves`). If several are asked, it serves each of them.
-4.  If a driver is asked, an answer is a CUDA cell, and the lowest driver of its CUDA line is of
-    the branch of that driver or of an older one.
+    (`model.gpus.serves`). If several are asked, it serves each of them. It is of the architecture
+    of the GPU's machine, where every such machine has one.
+4.  If a driver is asked, an answer is a CUDA cell, and the lowest driver that serves it is of the
+    branch of that driver or of an older one (`model.served.driver_for`): that of its CUDA line, of
+    the GPU that is asked, and of the toolkit where the build has PTX alone for that GPU.
 5.  Without a GPU and a driver, any accelerator counts.
-6.  Answers have an order. These decide, one after the other: `works` before `partial`; native
-    before emulated; the newest version; if the smallest is preferred, the smaller image; cpu
+6.  Answers have an order. These decide, one after the other: native before emulated; `works`
+    before `partial`; the newest version; if the smallest is preferred, the smaller image; cpu
     before CUDA where no GPU and no driver was asked; the newest CUDA line; the newest Python; the
     newest operating system, which is the one with the newest C library; the id.
-7.  The first is the answer. Of the newer versions that it passes over, the newest of each verdict
-    is told, with the best cell of that version. Of several the one is told that has most axes in
-    common with the answer.
+7.  The first is the answer. Of the newer versions that it passes over, and whose CUDA line the
+    driver serves, the newest of each verdict is told, with the best cell of that version. Of
+    several the one is told that has most axes in common with the answer.
 8.  Where no cell is an answer, each value that was asked is left out in turn. If that does not
     help, two are, then three, and so on. Each that helps is told with the answer there is then.
 9.  Beside that, the verdicts of the cells that have all values of their axes are told, with causes.
@@ -40,9 +42,9 @@ from envmatrix.model.gpus import Code, code_for
 from envmatrix.model.image_names import cell_tag, run_command
 from envmatrix.model.matrix import Matrix
 from envmatrix.model.part import LARGEST, Part
-from envmatrix.model.served import driver_branch, floor_branch
+from envmatrix.model.served import driver_branch, driver_for
 from envmatrix.model.verdicts import Judgement, Verdict
-from envmatrix.report.entries import BEST_FIRST, Entry, grouped
+from envmatrix.report.entries import Entry, grouped
 from envmatrix.report.questions import AXES, Prefer, Question, spoken
 
 USABLE = (Verdict.WORKS, Verdict.PARTIAL)
@@ -163,7 +165,9 @@ def _fits_axes(entry: Entry, question: Question) -> bool:
     return all(getattr(question, name) in ("", getattr(entry.axes, name)) for name in AXES)
 
 
-def _hindrance(entry: Entry, question: Question, facts: Facts) -> str:
+def _hindrance(  # noqa: PLR0911  (one line for each hindrance)
+    entry: Entry, question: Question, facts: Facts
+) -> str:
     """Return why a cell with all values of its axes is no answer; empty: it is one."""
     if entry.evidence is None or not _is_usable(entry):
         return entry.judgement.cause or "nobody ran it"
@@ -172,15 +176,26 @@ def _hindrance(entry: Entry, question: Question, facts: Facts) -> str:
         return "it is a CPU build, which uses no GPU"
     architectures = entry.evidence.observed.architectures
     for gpu in question.gpus:
+        if gpu.arch not in ("", entry.axes.arch):
+            return f"{gpu.name} is in machines of {gpu.arch} only"
         if not architectures:
             return "which GPUs its build serves was not observed"
         if code_for(architectures, gpu.capability) is None:
             return f"its build has no code for {spoken(gpu)}"
-    floor = floor_branch(line.driver)
-    if question.driver and floor and floor > driver_branch(question.driver, "--driver"):
+    needed = _driver_needed(entry, question, facts)
+    if question.driver and needed > driver_branch(question.driver, "--driver"):
+        on = f" on {', '.join(map(spoken, question.gpus))}" if question.gpus else ""
         name = entry.axes.accelerator
-        return f"{name} needs the NVIDIA driver {line.driver} or newer, not {question.driver}"
+        return f"{name}{on} needs the NVIDIA driver {needed} or newer, not {question.driver}"
     return ""
+
+
+def _driver_needed(entry: Entry, question: Question, facts: Facts) -> int:
+    """Return the branch of the lowest driver for a cell, with the GPUs that are asked."""
+    line = facts.matrix.axes.accelerator[entry.axes.accelerator]
+    built_for = entry.evidence.observed.architectures if entry.evidence else ()
+    codes = ((gpu.capability, code_for(built_for, gpu.capability)) for gpu in question.gpus)
+    return driver_for(line.cuda, line.driver, [(name, code) for name, code in codes if code])
 
 
 def _order(question: Question, facts: Facts) -> list[tuple[Callable[[Entry], Any], bool]]:
@@ -193,8 +208,7 @@ def _order(question: Question, facts: Facts) -> list[tuple[Callable[[Entry], Any
 
     smallest: list[tuple[Callable[[Entry], Any], bool]] = [(_size, False)]
     return [
-        (lambda entry: BEST_FIRST.index(entry.verdict), False),
-        (lambda entry: entry.emulated, False),
+        (lambda entry: entry.rank, False),
         (lambda entry: Version(entry.axes.version), True),
         *(smallest if question.prefer is Prefer.SMALLEST else []),
         (line, True),
@@ -238,10 +252,15 @@ def _limits(entry: Entry, evidence: Evidence, question: Question, facts: Facts) 
             )
         else:
             found.append(f"for {spoken(gpu)} the build has machine code; it was read, not run")
-    if line.driver:
+    if line.cuda and not question.asks_cuda:
         found.append(
-            f"{axes.accelerator} needs the NVIDIA driver {line.driver} or newer: that is NVIDIA's "
-            "rule for CUDA of this line, and no run with your driver"
+            "it is a CUDA build, and no CPU build that was run fits; it ran on a CPU: without an "
+            "NVIDIA GPU leave out `--gpus all`"
+        )
+    if needed := _driver_needed(entry, question, facts):
+        found.append(
+            f"{axes.accelerator} needs the NVIDIA driver {needed} or newer here: that is NVIDIA's "
+            "rule, and no run with your driver"
         )
     return found
 
@@ -286,13 +305,17 @@ def _newer(
     """Yield, of the newer versions, the newest of each verdict."""
     by_version: dict[str, list[Entry]] = {}
     for entry in _asked_for(question, entries, facts):
+        if question.driver and _driver_needed(entry, question, facts) > driver_branch(
+            question.driver, "--driver"
+        ):
+            continue
         if Version(entry.axes.version) > Version(best.axes.version):
             by_version.setdefault(entry.axes.version, []).append(entry)
     told = set()
     for version in sorted(by_version, key=Version, reverse=True):
         first = min(
             by_version[version],
-            key=lambda one: (BEST_FIRST.index(one.verdict), -_in_common(one, best)),
+            key=lambda one: (one.rank, -_in_common(one, best)),
         )
         if first.verdict not in told:
             told.add(first.verdict)

@@ -62,7 +62,8 @@ def _of_release(release: Release) -> Badge:
     mixed = verdict is Verdict.WORKS and release.pythons(Verdict.BROKEN)
     return Badge(
         label=f"{release.framework} {release.version}",
-        message=f"{verdict} on Python {_listed(release.pythons(verdict))}",
+        message=f"{verdict} on Python {_listed(release.pythons(verdict))}"
+        + (", emulated" if release.best.emulated else ""),
         color="yellowgreen" if mixed else _COLOURS[verdict],
     )
 

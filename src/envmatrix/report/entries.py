@@ -17,6 +17,8 @@ BEST_FIRST = (
     Verdict.IMPOSSIBLE,
 )
 """Verdicts from the best to the worst. What was run comes before what was not."""
+_RUN = 3
+"""How many of these are verdicts of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,19 @@ class Entry:
     def emulated(self) -> bool:
         """Whether it was run under emulation."""
         return self.evidence is not None and self.evidence.emulated
+
+    @property
+    def rank(self) -> int:
+        """Where the cell stands among others, 0 being the best.
+
+        What was run comes before what was not, and what ran on a processor of its own architecture
+        before what ran under emulation: most people have no use for the latter.
+        """
+        emulated, not_run = _RUN, 2 * _RUN
+        place = BEST_FIRST.index(self.verdict)
+        if not self.was_run:
+            return not_run + place
+        return emulated + place if self.emulated else place
 
     @property
     def sentence(self) -> str:

@@ -100,7 +100,15 @@ def checked(question: Question, matrix: Matrix, entries: Sequence[Entry]) -> Que
     _check("--python", question.python, matrix.axes.python)
     _check("--os", question.os, list(matrix.axes.os))
     _check("--arch", question.arch, matrix.axes.arch)
-    _check("--accelerator", question.accelerator, list(matrix.axes.accelerator))
+    lines = list(matrix.axes.accelerator)
+    if question.accelerator in ("cuda", "gpu"):
+        raise InputError(
+            f'"{question.accelerator}" is no accelerator of the matrix',
+            where="--accelerator",
+            next_step=f"give a CUDA line, such as {lines[-1]}, or say what it must serve: `--gpu` "
+            "or `--driver`",
+        )
+    _check("--accelerator", question.accelerator, lines)
     if question.driver:
         driver_branch(question.driver, "--driver")
     return question

@@ -21,13 +21,22 @@ class Release:
 
     @property
     def verdict(self) -> Verdict:
-        """The best verdict of its cells."""
-        order = list(Verdict)
-        return min((entry.verdict for entry in self.entries), key=order.index)
+        """The verdict of its best cell."""
+        return self.best.verdict
+
+    @property
+    def best(self) -> Entry:
+        """The best of its cells."""
+        return min(self.entries, key=lambda entry: entry.rank)
 
     def pythons(self, verdict: Verdict) -> list[str]:
-        """Return the Pythons with which a cell has this verdict, oldest first."""
-        found = {entry.axes.python for entry in self.entries if entry.verdict is verdict}
+        """Return the Pythons with which a cell has this verdict, oldest first.
+
+        Cells that ran under emulation count where there are no others.
+        """
+        held = [entry for entry in self.entries if entry.verdict is verdict]
+        native = [entry for entry in held if not entry.emulated]
+        found = {entry.axes.python for entry in native or held}
         return sorted(found, key=in_order)
 
 

@@ -25,6 +25,7 @@ from envmatrix.model.evidence import Evidence
 from envmatrix.model.expectations import Known
 from envmatrix.model.matrix import AXES, DEFAULT_ARCH
 from envmatrix.model.probe_results import Outcome, ProbeResult
+from envmatrix.model.served import FIRST_TOOLKITS, TOOLKIT_DRIVERS
 from envmatrix.model.verdicts import Verdict
 from envmatrix.report import changes
 from envmatrix.report.changes import Change
@@ -35,9 +36,17 @@ from envmatrix.report.states import State
 from envmatrix.report.svg import curve, stacked
 from envmatrix.report.table import MARKS
 
-SHOWN = ("build", "python_full", "glibc", "cudnn_loaded", "numpy", "seconds_to_import")
-"""What the comparison of two cells shows of what their import probes observed."""
+SHOWN = {
+    "build": "build",
+    "python_full": "Python in full",
+    "glibc": "C library",
+    "cudnn_loaded": "cuDNN",
+    "numpy": "NumPy",
+    "seconds_to_import": "seconds to import",
+}
+"""What the comparison of two cells shows of what their import probes observed, and its words."""
 ID = "{id}"
+_WAS_RUN = {Verdict.WORKS, Verdict.PARTIAL, Verdict.BROKEN}
 EVIDENCE = "../"
 """Where the evidence files lie, as seen from index.html: the site is a folder of the report."""
 
@@ -47,15 +56,15 @@ class Facts:
     """What the pages show beside evidence.
 
     By framework its title. By axis its values, in order. By accelerator its CUDA version and the
-    lowest driver branch. By cell the command that installs the same wheels, and the texts of its
-    Dockerfile and its lock. By probe what it proves.
+    lowest driver branch. By cell the commands that install its wheels (what they are for, and the
+    command), and the texts of its Dockerfile and its lock. By probe what it proves.
     """
 
     titles: Mapping[str, str]
     axes: Mapping[str, Sequence[str]]
     cuda: Mapping[str, str | None]
     drivers: Mapping[str, str | None]
-    installs: Mapping[str, str] = field(default_factory=dict)
+    installs: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     proves: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -172,14 +181,15 @@ def headline(site: Site) -> str:
     if days:
         first, last = min(days), max(days)
         when = f" on {first}" if first == last else f" from {first} to {last}"
-    others = len(site.entries) - run
+    declared = len(site.entries)
     ran = ", ".join(
         f"{counts[verdict]} {verdict}"
         for verdict in (Verdict.WORKS, Verdict.PARTIAL, Verdict.BROKEN)
     )
     return (
-        f"{run:,} cells were run{when}: {ran}. Of {others:,} more, {counts[Verdict.IMPOSSIBLE]:,} "
-        f"are proven impossible and {counts[Verdict.UNKNOWN]:,} are unknown."
+        f"{run:,} combinations were built as images, and probes ran in each{when}: {ran}. Of all "
+        f"{declared:,} declared ones, {counts[Verdict.IMPOSSIBLE]:,} more are proven impossible, "
+        f"and {counts[Verdict.UNKNOWN]:,} are unknown."
     )
 
 
@@ -211,9 +221,20 @@ def periods(site: Site) -> list[Period]:
 def _gathered(title: str, cells: Sequence[Change]) -> Gathered:
     caused = changes.roots(cells)
     broken = {one.id for root in caused for one in root.changes}
-    others = tuple(one for one in cells if one.id not in broken)
+    others = [one for one in cells if one.id not in broken]
+    # What was never run has little to tell, and there is much of it.
+    told = tuple(one for one in others if _WAS_RUN & {one.old and one.old.verdict, _now(one)})
+    untold = len(others) - len(told)
     by_cause = [(root.said, root.changes) for root in caused]
-    return Gathered(title, len(cells), (*by_cause, *([("", others)] if others else [])))
+    if told:
+        by_cause.append(("", told))
+    if untold:
+        by_cause.append((f"{untold} more that were never run", ()))
+    return Gathered(title, len(cells), tuple(by_cause))
+
+
+def _now(change: Change) -> Verdict | None:
+    return change.new.verdict if change.new else None
 
 
 def roots(entries: Iterable[Entry], known: Mapping[str, Known] | None = None) -> list[Root]:
@@ -257,7 +278,12 @@ def index_data(site: Site) -> dict[str, Any]:
         "plain_arch": DEFAULT_ARCH,
         "titles": dict(site.facts.titles),
         "cuda": dict(site.facts.cuda),
-        "drivers": dict(site.facts.drivers),
+        "drivers": {name: int(one or 0) for name, one in site.facts.drivers.items()},
+        "toolkit_drivers": {
+            name: TOOLKIT_DRIVERS.get(cuda or "", 0) for name, cuda in site.facts.cuda.items()
+        },
+        "gpu_drivers": {gpu: TOOLKIT_DRIVERS[toolkit] for gpu, toolkit in FIRST_TOOLKITS.items()},
+        "known": {cell_id: known.said for cell_id, known in site.known.items()},
         "verdicts": verdicts,
         "reasons": list(reasons),
         "cells": cells,
@@ -287,7 +313,9 @@ def _run(site: Site, evidence: Evidence) -> dict[str, Any]:
         "probes": f"{ran.count(Outcome.PASSED)} of {len(ran)}",
         "outcomes": {one.probe: one.outcome.value for one in evidence.probes},
         "observed": {
-            name: str(value) for name, value in evidence.observed.items() if name in SHOWN
+            SHOWN[name]: str(value)
+            for name, value in evidence.observed.items()
+            if name in SHOWN and value is not None
         },
         "size": evidence.image.size if evidence.image else 0,
     }
@@ -298,7 +326,7 @@ def _run(site: Site, evidence: Evidence) -> dict[str, Any]:
     if evidence.image and evidence.image.run:
         found["run"] = evidence.image.run
     if install := site.facts.installs.get(evidence.id):
-        found["install"] = install
+        found["install"] = list(install)
     if architectures := evidence.observed.architectures:
         served = gpus.served_by(architectures)
         found["caps"] = [served[code] for code in gpus.Code]
@@ -321,7 +349,7 @@ def _cell(site: Site, evidence: Evidence) -> dict[str, Any]:
         "known": site.known[evidence.id].said if evidence.id in site.known else "",
         "pull": "",
         "usable": evidence.verdict in (Verdict.WORKS, Verdict.PARTIAL),
-        "install": site.facts.installs.get(evidence.id, ""),
+        "installs": site.facts.installs.get(evidence.id, ()),
         "compared": [(name, declared.get(name, ""), observed.get(name, "")) for name in names],
         "since": _day(since.date()) if since else "",
         "events": site.history.of(evidence.id),

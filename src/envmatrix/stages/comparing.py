@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from envmatrix.model.errors import InputError, ToolError
-from envmatrix.report.history import moment_of
+from envmatrix.report.history import AGO, moment_of
 from envmatrix.report.states import Snapshot, read_report
 from envmatrix.resolve.programs import TooSlowError, run_program
 from envmatrix.stages.report import history_of, text_of
@@ -42,7 +42,7 @@ class Past:
             SurroundingsError: git or the disk failed.
         """
         if moment := moment_of(named, now):
-            return self._by_history(named, moment)
+            return self._by_history(named, moment, now)
         path = Path(named)
         if path.is_dir() and (path / REPORT).exists():
             path /= REPORT
@@ -65,16 +65,26 @@ class Past:
             )
         return read_report(text_of(path), self.layout.short(path))
 
-    def _by_history(self, named: str, moment: datetime) -> Snapshot:
+    def _by_history(self, named: str, moment: datetime, now: datetime) -> Snapshot:
         path = self.layout.reports / HISTORY
         history = history_of(path, self.layout.short(path))
-        if history.begins is None or history.begins > moment:
-            begins = f"begins at {history.begins:%Y-%m-%d}" if history.begins else "is empty"
+        if history.begins is None:
             raise InputError(
-                f"the history {begins}, and {moment:%Y-%m-%d %H:%M} UTC was asked for",
+                "there is no history of reports here",
                 where=self.layout.short(path),
-                next_step="ask for a later day, or give a commit of git: `envmatrix diff HEAD~1`",
+                next_step="run in the folder that holds matrix.yaml and reports, or give a commit "
+                "of git: `envmatrix diff HEAD~1`",
             )
+        if moment > now and named not in AGO:
+            raise InputError(
+                f"{named} is not over yet",
+                where="diff",
+                next_step="give a day of the past, or `day`, `week`, `month`",
+            )
+        if history.begins > moment:
+            first = history.begins
+            title = f"{named}: the first report, {first:%Y-%m-%d %H:%M} UTC, since none is older"
+            return Snapshot(title, history.at(first))
         return Snapshot(f"{named}: {moment:%Y-%m-%d %H:%M} UTC, by the history", history.at(moment))
 
     def _of_commit(self, named: str) -> Snapshot:
@@ -105,8 +115,8 @@ class Past:
         if ran.returncode:
             told = ran.stderr.strip().splitlines()
             raise InputError(
-                f"{named} is neither a report here nor a commit that has one: "
-                f"{told[-1] if told else 'git said nothing'}",
+                f"{named} is neither a time, nor a report here, nor a commit that has one (git: "
+                f"{told[-1].removeprefix('fatal: ') if told else 'it said nothing'})",
                 where="diff",
                 next_step=f"{_FORMS}; a clone without its past gets it by `git fetch --unshallow`",
             )

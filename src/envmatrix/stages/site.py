@@ -25,6 +25,11 @@ from envmatrix.store.layout import LOCK_NAME, Layout
 FOLDER = "site"
 EVIDENCE = "../cells"
 """Where the evidence files lie, as seen from the root of the site."""
+INSTALLS = {
+    "lock": "Without Docker, the proven wheels by their hashes: in a checkout of this project",
+    "uv": "Without Docker, the same request: its dependencies may be newer than the proven ones",
+}
+"""The commands that install without Docker, of those of an answer, with what the page says."""
 _MADE = "<!-- made by envmatrix -->"
 
 
@@ -106,15 +111,24 @@ class SiteWriter:
             files={cell.id: self._files(cell) for cell in self.cells if cell.id in executed},
         )
 
-    def _installs(self, entries: Sequence[Entry]) -> dict[str, str]:
-        """Return the command that installs the packages of each cell that was run, by its id."""
-        facts = answers.Facts(self.matrix, {cell.id: cell for cell in self.cells})
+    def _installs(self, entries: Sequence[Entry]) -> dict[str, list[tuple[str, str]]]:
+        """Return the commands that install the packages of each cell that was run, by its id."""
+        facts = answers.Facts(self.matrix, {cell.id: cell for cell in self.cells}, self._lock_of)
         found = {}
         for entry in entries:
             if entry.was_run and entry.evidence:
-                commands = answers.commands_of(entry.evidence, facts)
-                found[entry.id] = next(one.line for one in commands if one.what == "uv")
+                commands = {
+                    one.what: one.line for one in answers.commands_of(entry.evidence, facts)
+                }
+                found[entry.id] = [
+                    (words, commands[what]) for what, words in INSTALLS.items() if what in commands
+                ]
         return found
+
+    def _lock_of(self, cell_id: str) -> str:
+        """Return the path of the committed lock of a cell; empty where there is none."""
+        path = self.layout.lock(cell_id)
+        return path.relative_to(self.layout.root).as_posix() if path.is_file() else ""
 
     def _files(self, cell: Cell) -> tuple[str, str]:
         """Return the committed Dockerfile and lock of a cell, each empty where there is none."""

@@ -193,8 +193,8 @@ def test_the_headline_counts_what_was_run_apart_from_the_rest() -> None:
         site([was_run(), was_run(Verdict.BROKEN, id="torch-other"), unrun("2.4.1"), impossible])
     )
     assert said == (
-        "2 cells were run on 2026-11-22: 1 works, 0 partial, 1 broken. Of 2 more, 1 are "
-        "proven impossible and 1 are unknown."
+        "2 combinations were built as images, and probes ran in each on 2026-11-22: 1 works, 0 "
+        "partial, 1 broken. Of all 4 declared ones, 1 more are proven impossible, and 1 are unknown."
     )
 
 
