@@ -98,7 +98,7 @@
   const best = (asks) => proven.filter((cell) => asked(asks, cell) && !hindrance(asks, cell)).sort(order(asks))[0] || null;
   function newer(asks, cell) {
     const told = new Map(), seen = new Set();
-    cells.filter((one) => asked(asks, one) && one.at[1] > cell.at[1] && (!(asks.gpu || asks.branch) || isCuda(one)) && !(asks.branch && driverNeeded(one, asks.gpu) > asks.branch))
+    cells.filter((one) => asked(asks, one) && one.at[1] > cell.at[1] && (!(asks.gpu || asks.branch) || isCuda(one)) && (proven.includes(one) || !(asks.branch && driverNeeded(one, asks.gpu) > asks.branch)))
       .sort((one, other) => other.at[1] - one.at[1] || rank(one) - rank(other))
       .forEach((one) => {
         if (!seen.has(one.version) && !told.has(one.verdict)) told.set(one.verdict, one);

@@ -15,9 +15,9 @@ The rules. The page follows the same.
     before `partial`; the newest version; if the smallest is preferred, the smaller image; cpu
     before CUDA where no GPU and no driver was asked; the newest CUDA line; the newest Python; the
     newest operating system, which is the one with the newest C library; the id.
-7.  The first is the answer. Of the newer versions that it passes over, and whose CUDA line the
-    driver serves, the newest of each verdict is told, with the best cell of that version. Of
-    several the one is told that has most axes in common with the answer.
+7.  The first is the answer. Of the newer versions that it passes over the newest of each verdict
+    is told, with the best cell of that version. Of several the one is told that has most axes in
+    common with the answer. What was not run is told only if the driver would serve it.
 8.  Where no cell is an answer, each value that was asked is left out in turn. If that does not
     help, two are, then three, and so on. Each that helps is told with the answer there is then.
 9.  Beside that, the verdicts of the cells that have all values of their axes are told, with causes.
@@ -182,12 +182,18 @@ def _hindrance(  # noqa: PLR0911  (one line for each hindrance)
             return "which GPUs its build serves was not observed"
         if code_for(architectures, gpu.capability) is None:
             return f"its build has no code for {spoken(gpu)}"
-    needed = _driver_needed(entry, question, facts)
-    if question.driver and needed > driver_branch(question.driver, "--driver"):
+    if not _serves(entry, question, facts):
+        needed = _driver_needed(entry, question, facts)
         on = f" on {', '.join(map(spoken, question.gpus))}" if question.gpus else ""
         name = entry.axes.accelerator
         return f"{name}{on} needs the NVIDIA driver {needed} or newer, not {question.driver}"
     return ""
+
+
+def _serves(entry: Entry, question: Question, facts: Facts) -> bool:
+    """Return whether the driver that is asked, if one is, is new enough for a cell."""
+    branch = driver_branch(question.driver, "--driver") if question.driver else None
+    return branch is None or _driver_needed(entry, question, facts) <= branch
 
 
 def _driver_needed(entry: Entry, question: Question, facts: Facts) -> int:
@@ -305,9 +311,8 @@ def _newer(
     """Yield, of the newer versions, the newest of each verdict."""
     by_version: dict[str, list[Entry]] = {}
     for entry in _asked_for(question, entries, facts):
-        if question.driver and _driver_needed(entry, question, facts) > driver_branch(
-            question.driver, "--driver"
-        ):
+        # Nobody should run a cell that the driver cannot serve anyway.
+        if not _is_usable(entry) and not _serves(entry, question, facts):
             continue
         if Version(entry.axes.version) > Version(best.axes.version):
             by_version.setdefault(entry.axes.version, []).append(entry)

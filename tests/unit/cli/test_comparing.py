@@ -145,10 +145,19 @@ def test_a_time_of_the_history(reports: Folder, command: Commands) -> None:
 
 
 def test_a_time_before_the_history(reports: Folder, command: Commands) -> None:
-    """Nothing is known of a time before the first event: that is no empty report."""
-    assert command(reports, "diff", "week").is_refusal(2, "the history is empty", "HEAD~1")
+    """The first report stands for all times before it, and the title says so."""
+    assert command(reports, "diff", "week").is_refusal(2, "no history of reports", "HEAD~1")
     reports.write("reports/history.jsonl", EVENT)
-    assert command(reports, "diff", "2026-01-01").is_refusal(2, "begins at 2026-01-02")
+    code, out, _ = command(reports, "diff", "2026-01-01")
+    assert code == 0
+    assert "the first report, 2026-01-02" in out
+    assert "since none is older" in out
+
+
+def test_a_day_that_is_not_over(reports: Folder, command: Commands) -> None:
+    """Nobody knows what will be known on a day of the future."""
+    reports.write("reports/history.jsonl", EVENT)
+    assert command(reports, "diff", "9999-01-01").is_refusal(2, "is not over yet")
 
 
 def test_a_damaged_history_is_told_with_its_line(reports: Folder, command: Commands) -> None:

@@ -239,10 +239,10 @@ def test_a_gpu_chooses_every_cell_with_a_build_that_serves_it(small: Matrix) -> 
     ("selector", "what", "near"),
     [
         ("verdict=work", "no verdict", "works"),
-        ("verdict=broken", "of no cell", "envmatrix plan"),
-        ("driver=570", "of no cell", "envmatrix plan"),
+        ("verdict=broken", "no cell of those", "envmatrix plan"),
+        ("driver=570", "no cell of those", "envmatrix plan"),
         ("driver=x", "no version", "nvidia-smi"),
-        ("gpu=V100", "of no cell", "envmatrix plan"),
+        ("gpu=V100", "no cell of those", "envmatrix plan"),
         ("gpu=RTX 4091", "RTX 4091", "RTX 4090"),
         ("gpus=8.9", "no axis", "gpu"),
     ],

@@ -12,6 +12,7 @@ from envmatrix.model.served import (
     architectures_known,
     build_of,
     driver_branch,
+    driver_for,
     floor_branch,
     the_gpu,
 )
@@ -101,3 +102,23 @@ def test_machine_code_is_told_from_ptx(
 ) -> None:
     """Machine code comes before PTX, and PTX of a variant runs on nothing newer."""
     assert code_for(architectures, device) is code
+
+
+@pytest.mark.parametrize(
+    ("cuda", "floor", "gpus", "needed"),
+    [
+        (None, None, [], 0),
+        ("12.8", "525", [], 525),
+        ("12.5", "525", [("9.0", Code.MACHINE)], 525),
+        ("12.5", "525", [("9.0", Code.PTX)], 555),
+        ("12.8", "525", [("12.0", Code.MACHINE)], 570),
+        ("12.5", "525", [("12.0", Code.PTX)], 570),
+        ("13.0", "580", [("8.9", Code.MACHINE)], 580),
+        ("13.2", "580", [("12.1", Code.PTX)], 595),
+    ],
+)
+def test_the_driver_that_a_build_needs(
+    cuda: str | None, floor: str | None, gpus: list[tuple[str, Code]], needed: int
+) -> None:
+    """It is that of the line, of the toolkit that knows the GPU, or of the one that made the PTX."""
+    assert driver_for(cuda, floor, gpus) == needed

@@ -325,6 +325,13 @@ def test_a_newer_version_that_does_not_serve_says_so(world: World) -> None:
     assert passed.cause == "cu130 needs the NVIDIA driver 580 or newer, not 570"
 
 
+def test_what_the_driver_cannot_serve_is_nothing_to_run(world: World) -> None:
+    """A newer version that nobody ran is told by a cell that the driver would serve."""
+    world.know("torch-2.9.1-py3.11-debian12-cu126")
+    assert [one.id.rpartition("-")[2] for one in world.ask(driver="570").newer] == ["cu126"]
+    assert world.ask(driver="449").choice is None
+
+
 # --- rules 8 and 9: no answer ----------------------------------------------------------------
 
 

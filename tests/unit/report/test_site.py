@@ -194,7 +194,8 @@ def test_the_headline_counts_what_was_run_apart_from_the_rest() -> None:
     )
     assert said == (
         "2 combinations were built as images, and probes ran in each on 2026-11-22: 1 works, 0 "
-        "partial, 1 broken. Of all 4 declared ones, 1 more are proven impossible, and 1 are unknown."
+        "partial, 1 broken. Of all 4 declared ones, 1 more are proven impossible, and 1 are "
+        "unknown."
     )
 
 
