@@ -71,9 +71,15 @@ def test_a_gpu_and_a_driver_are_answered_with_their_limits(
 def test_a_gpu_that_nobody_knows_is_told(
     watched: Watched, published: Path, gpu: str, said: str
 ) -> None:
-    """A name that stands for several GPUs or for none gets a sentence, and no answer."""
+    """A name that stands for several GPUs or for none gets a sentence once it is whole.
+
+    While somebody types, no half of a name is told to be wrong.
+    """
     page = watched.open(published)
-    page.get_by_label("My GPU").fill(gpu)
+    before = answer(page)
+    page.get_by_label("My GPU").press_sequentially(gpu)
+    assert answer(page) == before
+    page.keyboard.press("Tab")
     assert said in answer(page)
     assert commands(page) == []
 

@@ -120,5 +120,5 @@ def test_machine_code_is_told_from_ptx(
 def test_the_driver_that_a_build_needs(
     cuda: str | None, floor: str | None, gpus: list[tuple[str, Code]], needed: int
 ) -> None:
-    """It is that of the line, of the toolkit that knows the GPU, or of the one that made the PTX."""
+    """It is that of the line, of the toolkit that knows the GPU, or of the one that made PTX."""
     assert driver_for(cuda, floor, gpus) == needed
