@@ -9,16 +9,20 @@ import typer
 
 from envmatrix.cli.arguments import AsJson, Profile, Select
 from envmatrix.cli.printing import (
+    counted,
     print_grids,
     print_json,
     print_layers,
     print_plan,
     print_probes,
+    say,
 )
 from envmatrix.cli.stories import print_story
 from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.cells import Cell
+from envmatrix.model.errors import InputError
 from envmatrix.model.expectations import compared
+from envmatrix.model.selection import NothingKnownError
 from envmatrix.report.claims import contradicted
 
 
@@ -34,10 +38,25 @@ def plan(
         bool,
         typer.Option("--grid", help="One grid a framework: releases by Pythons, best verdicts."),
     ] = False,
+    shards: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Cut the cells into so many shards for `run --shard`."),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="github",
+            help="With --shards: one line of JSON, the strategy.matrix of a workflow of GitHub.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show every cell and what is known of it. Nothing is executed."""
     workspace = workspace_of(context)
+    if shards is not None or form is not None:
+        _plan_shards(workspace, select, profile, shards or 1, form, as_json=as_json)
+        return
     chosen = workspace.choose(select, profile)
     if layers:
         bases = _layers(workspace, chosen)
@@ -69,6 +88,49 @@ def plan(
         print_json({"schema": 1, "cells": cells})
     else:
         print_plan(judged, known)
+
+
+def _plan_shards(
+    workspace: Workspace,
+    select: Sequence[str] | None,
+    profile: str | None,
+    count: int,
+    form: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print how the cells are cut into shards. There are none where nothing is left to run."""
+    if form not in (None, "github"):
+        raise InputError(f"--format {form} is not known", where="--format", next_step="give github")
+    try:
+        chosen = workspace.choose(select, profile)
+    except NothingKnownError:
+        chosen = []
+    named = [
+        (f"{number}/{count}", shard)
+        for number, shard in enumerate(workspace.cutter.cut(chosen, count), 1)
+        if shard.cells
+    ]
+    if form:
+        print_json(
+            {
+                "include": [
+                    {"shard": name, "cells": len(shard.cells), "seconds": shard.seconds}
+                    for name, shard in named
+                ]
+            }
+        )
+    elif as_json:
+        found = [
+            {"shard": name, "seconds": one.seconds, "cells": [cell.id for cell in one.cells]}
+            for name, one in named
+        ]
+        print_json({"schema": 1, "shards": found})
+    else:
+        for name, one in named:
+            say(f"{name}: {counted(len(one.cells), 'cell')}, about {one.seconds} s")
+            say(*(f"  {cell.id}" for cell in one.cells))
+        say(f"{counted(len(named), 'shard')}; run one with `envmatrix run ... --shard 1/{count}`")
 
 
 def _layers(workspace: Workspace, cells: Sequence[Cell]) -> list[dict[str, Any]]:

@@ -179,8 +179,15 @@ def print_failures(cells: Iterable[Evidence], known: Mapping[str, Known] | None 
             if probe.required and probe.log_tail:
                 tail = probe.log_tail.splitlines()[-TAIL_LINES:]
                 say(*(f"  | {text}" for text in tail))
-        if cell.log:
-            say(f"  log:    {cell.log}")
+        say(*(f"  log:    {path}" for path in logs_of(cell)))
+
+
+def logs_of(cell: Evidence) -> list[str]:
+    """Return the paths of the logs that tell why a cell does not work."""
+    failed = [probe.probe for probe in cell.probes if probe.failed]
+    if cell.log and failed and cell.log.endswith(f"/{cell.id}"):
+        return [f"{cell.log}/{name}.log" for name in failed]
+    return [cell.log] if cell.log else []
 
 
 def print_layers(bases: Sequence[Mapping[str, Any]]) -> None:
