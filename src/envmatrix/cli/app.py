@@ -22,6 +22,7 @@ from envmatrix.cli import (
     reporting,
     running,
     shell,
+    updating,
 )
 from envmatrix.cli.printing import say, say_error
 from envmatrix.cli.workspace import Workspace
@@ -74,6 +75,7 @@ for command in (
     diagnosing.diagnose,
     planning.probes,
     shell.shell,
+    updating.outdated,
     reporting.schema,
 ):
     app.command()(_read_or_not(command))
