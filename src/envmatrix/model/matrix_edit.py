@@ -60,6 +60,7 @@ def _additions(text: str, node: Node, new: Sequence[str]) -> list[tuple[int, int
         else:
             # A comment behind the older one stays behind it.
             at = text.index("\n", at)
-            put = f"\n{text[text.rindex('\n', 0, start) + 1 : start]}{json.dumps(value)}"
+            before = text[text.rindex("\n", 0, start) + 1 : start]
+            put = f"\n{before}{json.dumps(value)}"
         found[at] = found.get(at, "") + put
     return [(at, at, put) for at, put in found.items()]
