@@ -21,7 +21,9 @@ FILES = [*sorted(ROOT.glob(".github/workflows/*.yml")), ROOT / "action.yml"]
 NOT_YET = {"publish"}
 """Commands that workflows name in a step that nobody runs unless it is asked for."""
 PINNED = re.compile(r"[\w-]+/[\w-]+@[0-9a-f]{40}")
-_OURS = re.compile(r'(?:^|[\s(])(?:envmatrix|"\$envmatrix")\s+([^\n]*)', re.MULTILINE)
+_OURS = re.compile(
+    r'(?:^|[\s(])(?:envmatrix|"\$envmatrix"|"[^"\n]*/bin/envmatrix")\s+([^\n]*)', re.MULTILINE
+)
 _ENDS = ("|", "||", "&&", ">", ">>", "<", "2>", ";", "then")
 """What ends a command line in a shell script, as far as its arguments go."""
 SAMPLES = {

@@ -91,7 +91,7 @@ def print_plan(
 
     `known` is what the matrix knows of cells, by their ids.
     """
-    width = max(len(cell.id) for cell, _ in cells)
+    width = max((len(cell.id) for cell, _ in cells), default=0)
     for cell, judgement in cells:
         why = line(": ".join(text for text in (judgement.kind, judgement.cause) if text))
         if one := (known or {}).get(cell.id):

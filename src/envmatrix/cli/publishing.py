@@ -79,6 +79,7 @@ def publish(
     """
     from envmatrix.report.grid import SUMMARY_LIMIT, job_summary, markdown
     from envmatrix.report.table import with_table
+    from envmatrix.stages.shards import forget_shard
 
     where, readme, summary = outputs.where, outputs.readme, outputs.summary
     pages = {}
@@ -88,6 +89,7 @@ def publish(
         pages[readme.resolve()] = page  # A symbolic link stays one.
     added = job_summary(entries, SUMMARY_LIMIT - _size(summary)) if summary else ""
     workspace.reporting.write(cells, where, on_hosts)
+    forget_shard(where)
     for path, text in pages.items():
         write_text(path, text)
     if summary:

@@ -220,15 +220,15 @@ def _run(
     workspace.tell_of_idle_probes()
     part = shard_of(shard) if shard else None
     ours = workspace.cutter.cut(cells, part.count)[part.number - 1].cells if part else cells
+    where = workspace.layout.report
     with at_work(workspace) as progress:
+        if options.probing:
+            forget_shard(where)  # A run that fails leaves no report that looks like its own.
         done = workspace.runner.run(ours, options, progress)
         if options.probing:
-            where = workspace.layout.report
             workspace.reporting.write(done.cells, where)
-            if part:
-                write_shard(where, part, cells, ours)
-            else:
-                forget_shard(where)
+        if options.probing and part:
+            write_shard(where, part, cells, ours)
         return done
 
 

@@ -161,7 +161,8 @@ def _parts(folders: Sequence[Path]) -> Iterator[_Part]:
 
 
 def _reports(folder: Path, depth: int) -> Iterator[Path]:
-    if (folder / SHARD).is_file():
+    told = folder / SHARD
+    if told.is_file() and not told.is_symlink():
         yield folder
     elif depth:
         for one in entries_in(folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,24 @@ def test_a_plan_of_nothing(locked_tree: Folder, command: Commands) -> None:
     assert command(locked_tree, "plan", "nosuch", "--shards", "2").code == 2
 
 
+def test_only_what_a_change_touches(locked_tree: Folder, command: Commands) -> None:
+    """The cells whose inputs differ from those of another commit; what has no lock is none."""
+    shown = command(locked_tree, "plan", *CELLS, "--format", "fingerprints")
+    assert shown.document()["fingerprints"].keys() == set(RUN)
+    locked_tree.write("base.json", shown.out)
+    since = ("plan", *CELLS, "--changed-from", "base.json")
+    assert command(locked_tree, *since, "--format", "ids").out == "\n"
+    assert "0 cells" in command(locked_tree, *since).out
+    locked_tree.write("matrix.yaml", locked_tree.read("matrix.yaml").replace("trixie", "trixy"))
+    assert command(locked_tree, *since, "--format", "ids").out == f"{NEWER}\n"
+    matrix = command(locked_tree, *since, "--shards", "3", "--format", "github").document()
+    assert [entry["cells"] for entry in matrix["include"]] == [1]
+    for text in ("{", '{"schema":1,"fingerprints":{"../a":"x"}}', '{"schema":2}'):
+        locked_tree.write("base.json", text)
+        assert command(locked_tree, *since).is_refusal(2, "no fingerprints of cells")
+    assert command(locked_tree, "plan", "--changed-from", "none").is_refusal(2, "No such file")
+
+
 def test_the_merged_report_is_that_of_one_run(sharded: Folder, command: Commands) -> None:
     """Plan, three shards and the merge give what one run gives, but for times."""
     names = sorted(path.name for path in (sharded.root / "shards").iterdir())
@@ -113,6 +132,25 @@ def test_a_merge_is_known_on_this_machine(sharded: Folder, command: Commands) ->
     command(sharded, "merge", "shards", *SELECTED, "--out", "out")
     found = command(sharded, "plan", *CELLS, "--json").document()["cells"]
     assert {cell["id"]: cell["verdict"] for cell in found}[GOOD] == "works"
+
+
+def test_packages_of_systems_come_with_the_shards(sharded: Folder, command: Commands) -> None:
+    """The report names the packages of a bootstrapped system that another machine made."""
+    (path,) = (sharded.root / "shards").glob(f"*/cells/{GOOD}.json")
+    path.write_text(path.read_text().replace('"origin": "pull"', '"origin": "bootstrap"'))
+    packages = path.parents[1] / "packages"
+    packages.mkdir()
+    (packages / "debian12.txt").write_text(f"bash 5.2 amd64 {'0' * 64}\n")
+    assert command(sharded, "merge", "shards", *SELECTED, "--out", "out").code == 0
+    assert sharded.read("out/packages/debian12.txt") == f"bash 5.2 amd64 {'0' * 64}\n"
+
+
+def test_a_later_report_is_of_no_shard(sharded: Folder, command: Commands) -> None:
+    """Report and merge write over the report of a shard, and no file says that it is one."""
+    shutil.copytree(sharded.root / "shards/1-of-3", sharded.root / ".envmatrix/report")
+    assert command(sharded, "report", GOOD).code == 0
+    assert not (sharded.root / ".envmatrix/report/shard.json").exists()
+    assert command(sharded, "merge", ".envmatrix/report").is_refusal(2, "no shard.json")
 
 
 def test_the_history_goes_on(sharded: Folder, command: Commands) -> None:
@@ -167,7 +205,9 @@ def test_published_evidence_of_a_missing_shard_is_not_lost(
     assert kept["verdict"] in ("works", "partial")
 
 
-@pytest.mark.parametrize("what", ["twice", "counts", "selection", "cell", "stale", "none"])
+@pytest.mark.parametrize(
+    "what", ["twice", "counts", "selection", "cell", "stale", "axes", "amended", "none"]
+)
 def test_what_does_not_belong_together_is_refused(
     sharded: Folder, command: Commands, what: str
 ) -> None:
@@ -194,6 +234,16 @@ def test_what_does_not_belong_together_is_refused(
             probe = "scripts/probes/jinja2_render.py"
             sharded.write(probe, sharded.read(probe) + "# another\n")
             words = "probe jinja2-render"
+        case "axes":
+            (path,) = shards.glob(f"*/cells/{GOOD}.json")
+            path.write_text(path.read_text().replace('"os": "debian12"', '"os": "debian13"'))
+            words = f"{GOOD} (axes)"
+        case "amended":
+            now = datetime.now(UTC)
+            mark = {"cells": GOOD, "recorded": {"until": f"{now:%Y-%m-%dT%H:%M:%SZ}"}}
+            marks = {"schema": 1, "amendments": [mark | {"reason": "the clock was wrong"}]}
+            sharded.write("amendments.yaml", json.dumps(marks))
+            words = f"{GOOD} (marked invalid by an amendment)"
         case _:
             shutil.rmtree(shards)
             shards.mkdir()
