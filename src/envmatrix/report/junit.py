@@ -2,21 +2,20 @@
 
 Only `works` passes. `broken` is a failure, `unknown` is an error, and what was not asked to work is
 skipped: `impossible`, `partial`, and what is broken as the matrix knows it.
+
+All text of evidence is inert (`model/text.py`), so it holds nothing that XML 1.0 does not allow.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree as ET
 
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.expectations import Known, Standing
-from envmatrix.model.text import inert, line
+from envmatrix.model.text import line
 from envmatrix.model.verdicts import Verdict
-
-# What XML 1.0 does not allow, not even as a reference.
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from envmatrix.report.states import utc
 
 
 def junit(cells: Sequence[Evidence], known: Mapping[str, Known]) -> str:
@@ -26,11 +25,11 @@ def junit(cells: Sequence[Evidence], known: Mapping[str, Known]) -> str:
     for cell in cells:
         suites.setdefault(cell.axes.framework, []).append(cell)
     for framework, ours in suites.items():
-        suite = ET.SubElement(root, "testsuite", name=_line(framework))
+        suite = ET.SubElement(root, "testsuite", name=line(framework))
         for cell in ours:
             _add_case(suite, cell, known.get(cell.id))
         _count(suite)
-        suite.set("timestamp", f"{max(cell.generated_at for cell in ours):%Y-%m-%dT%H:%M:%S}")
+        suite.set("timestamp", f"{max(utc(cell.generated_at) for cell in ours):%Y-%m-%dT%H:%M:%S}")
     _count(root)
     ET.indent(root, " ")
     return ET.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
@@ -50,15 +49,15 @@ def _add_case(suite: ET.Element, cell: Evidence, known: Known | None) -> None:
     case = ET.SubElement(
         suite,
         "testcase",
-        name=_line(cell.id),
-        classname=_line(f"{cell.axes.framework}.{cell.axes.version}"),
+        name=line(cell.id),
+        classname=line(f"{cell.axes.framework}.{cell.axes.version}"),
         time=f"{seconds:.1f}",
     )
     told = ET.SubElement(case, "properties")
     facts = {"verdict": cell.told, "stage": cell.stage}
     facts |= {f"probe:{probe.probe}": probe.outcome.value for probe in cell.probes}
     for name, value in facts.items():
-        ET.SubElement(told, "property", name=_line(name), value=_line(value))
+        ET.SubElement(told, "property", name=line(name), value=line(value))
     as_known = known is not None and known.standing is Standing.AS_KNOWN
     if kind := _element(cell.verdict, as_known=as_known):
         why = ": ".join(text for text in (cell.class_, cell.cause) if text)
@@ -66,16 +65,16 @@ def _add_case(suite: ET.Element, cell: Evidence, known: Known | None) -> None:
         result = ET.SubElement(
             case,
             kind,
-            type=_line(f"{cell.verdict.value}.{cell.class_}" if cell.class_ else cell.verdict),
-            message=_line(why),
+            type=line(f"{cell.verdict.value}.{cell.class_}" if cell.class_ else cell.verdict),
+            message=line(why),
         )
         if cell.remedy:
-            result.text = _line(cell.remedy)
-    tails = [f"{probe.probe}:\n{inert(probe.log_tail)}" for probe in cell.probes if probe.log_tail]
+            result.text = line(cell.remedy)
+    tails = [f"{probe.probe}:\n{probe.log_tail}" for probe in cell.probes if probe.log_tail]
     if cell.log and cell.verdict is not Verdict.WORKS:
         tails.append(f"log: {line(cell.log)}")
     if tails:
-        ET.SubElement(case, "system-out").text = _NOT_XML.sub("", "\n".join(tails))
+        ET.SubElement(case, "system-out").text = "\n".join(tails)
 
 
 def _element(verdict: Verdict, *, as_known: bool) -> str:
@@ -88,7 +87,3 @@ def _element(verdict: Verdict, *, as_known: bool) -> str:
         case Verdict.UNKNOWN:
             return "error"
     return "skipped"
-
-
-def _line(text: str) -> str:
-    return _NOT_XML.sub("", line(text))

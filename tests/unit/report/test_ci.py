@@ -52,7 +52,7 @@ def case(cell: Evidence, known: Known | None = None) -> ET.Element:
 )
 def test_each_verdict_has_its_element(verdict: Verdict, element: str | None) -> None:
     """Only what works passes, and an error of the surroundings is no failure."""
-    found = case(the_evidence(verdict, class_="engine", cause="it left"))
+    found = case(the_evidence(verdict, class_="engine", cause="it\nleft"))
     told = [one.tag for one in found if one.tag in ("skipped", "failure", "error")]
     assert told == ([element] if element else [])
     if element:
@@ -117,10 +117,10 @@ WORKS = State(Verdict.WORKS)
 def test_an_annotation_is_escaped() -> None:
     """Commas and colons end a property, and a break of a line would begin another command."""
     new = State(Verdict.BROKEN, "crash", "50%: a, b\n::set-output name=x::y")
-    (line,) = error_lines([Change("a:b", WORKS, new)])
+    (line,) = error_lines([Change("a:b,c", WORKS, new)])
     assert line == (
-        "::error title=a%3Ab is broken; it was works::crash: 50%25: a, b "
-        "::set-output name=x::y. The whole story: envmatrix explain a:b"
+        "::error title=a%3Ab%2Cc is broken; it was works::crash: 50%25: a, b "
+        "::set-output name=x::y. The whole story: envmatrix explain a:b,c"
     )
     assert error_lines([Change("a", WORKS, None)]) == []
 

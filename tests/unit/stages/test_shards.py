@@ -53,11 +53,11 @@ def test_every_cell_is_in_one_shard(works: list[Work], count: int, random: objec
 def test_what_shares_layers_stands_together() -> None:
     """Two bases and two shards: each base is built once."""
     works = [
-        Work(f"{base}{index}", {f"base {base}": 60, f"own {base}{index}": 10})
+        Work(f"{index}{base}", {f"base {base}": 60, f"own {base}{index}": 10})
         for index in range(4)
         for base in "ab"
     ]
-    assert ids(cut(works, 2)) == [["a0", "a1", "a2", "a3"], ["b0", "b1", "b2", "b3"]]
+    assert ids(cut(works, 2)) == [["0a", "1a", "2a", "3a"], ["0b", "1b", "2b", "3b"]]
 
 
 def test_shards_are_balanced_by_what_they_cost() -> None:
