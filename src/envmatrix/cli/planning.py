@@ -155,7 +155,12 @@ def _print_shards(
         print_json(
             {
                 "include": [
-                    {"shard": name, "cells": len(shard.cells), "seconds": shard.seconds}
+                    {
+                        "shard": name,
+                        "cells": len(shard.cells),
+                        "seconds": shard.seconds,
+                        "arch": " ".join(sorted({cell.arch for cell in shard.cells})),
+                    }
                     for name, shard in named
                 ]
             }

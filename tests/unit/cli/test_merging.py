@@ -78,6 +78,7 @@ def test_the_plan_is_a_matrix_of_a_workflow(locked_tree: Folder, command: Comman
     assert found.keys() == {"include"}
     assert [entry["shard"] for entry in found["include"]] == ["1/9", "2/9", "3/9", "4/9"]
     assert sum(entry["cells"] for entry in found["include"]) == len(RUN)
+    assert {entry["arch"] for entry in found["include"]} == {"amd64"}
     whole = command(locked_tree, "plan", *CELLS, "--shards", "2", "--json").document()["shards"]
     assert sorted(name for shard in whole for name in shard["cells"]) == sorted(RUN)
     text = command(locked_tree, "plan", *CELLS, "--shards", "2").out
