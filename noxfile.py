@@ -129,13 +129,18 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, types, imports, shell scripts and the rendered Dockerfiles."""
+    """Check style, types, imports, shell scripts, workflows and the rendered Dockerfiles."""
     install(session, "test", "browser", "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
     session.run("lint-imports", "--no-logo")
     session.run("shellcheck", *shell_scripts())
+    workflows = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(".github/workflows/*.yml"))
+    check = ("check-jsonschema", "--builtin-schema")
+    session.run(*check, "vendor.github-workflows", *workflows)
+    session.run(*check, "vendor.github-actions", "action.yml")
+    session.run("zizmor", "--offline", "--no-progress", "--quiet", ".github", "action.yml")
     dockerfiles = sorted(ROOT.glob("images/**/Dockerfile"))
     if dockerfiles:
         session.run("envmatrix", "render", "--check")

@@ -65,6 +65,7 @@ def python(folder: Path, program: str, *arguments: str) -> subprocess.CompletedP
         (("report", "--out", "out"), "written to out/"),
         (("report", "--out", "out", "--site"), "written to out/"),
         (("diff", "new", "new"), "0 cells: none"),
+        (("plan", "--shards", "2"), "2/2: 1 cell"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

@@ -16,11 +16,13 @@ from envmatrix.cli import (
     comparing,
     diagnosing,
     locking,
+    merging,
     planning,
     recommending,
     reporting,
     running,
     shell,
+    updating,
 )
 from envmatrix.cli.printing import say, say_error
 from envmatrix.cli.workspace import Workspace
@@ -65,6 +67,7 @@ for command in (
     running.probe,
     running.run,
     reporting.report,
+    merging.merge,
     running.verify,
     planning.explain,
     recommending.recommend,
@@ -72,6 +75,7 @@ for command in (
     diagnosing.diagnose,
     planning.probes,
     shell.shell,
+    updating.outdated,
     reporting.schema,
 ):
     app.command()(_read_or_not(command))

@@ -40,3 +40,11 @@ Check = Annotated[bool, typer.Option("--check", help="Change nothing; fail on an
 Strict = Annotated[
     bool, typer.Option("--strict", help="Exit code 3 also where a cell is only partial.")
 ]
+ShardText = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only the cells of a shard, such as 2/8. `plan --shards 8` shows which these are.",
+    ),
+]

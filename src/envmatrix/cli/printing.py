@@ -91,7 +91,7 @@ def print_plan(
 
     `known` is what the matrix knows of cells, by their ids.
     """
-    width = max(len(cell.id) for cell, _ in cells)
+    width = max((len(cell.id) for cell, _ in cells), default=0)
     for cell, judgement in cells:
         why = line(": ".join(text for text in (judgement.kind, judgement.cause) if text))
         if one := (known or {}).get(cell.id):
@@ -180,8 +180,15 @@ def print_failures(cells: Iterable[Evidence], known: Mapping[str, Known] | None 
             if probe.required and probe.log_tail:
                 tail = probe.log_tail.splitlines()[-TAIL_LINES:]
                 say(*(f"  | {text}" for text in tail))
-        if cell.log:
-            say(f"  log:    {cell.log}")
+        say(*(f"  log:    {path}" for path in logs_of(cell)))
+
+
+def logs_of(cell: Evidence) -> list[str]:
+    """Return the paths of the logs that tell why a cell does not work."""
+    failed = [probe.probe for probe in cell.probes if probe.failed]
+    if cell.log and failed and cell.log.endswith(f"/{cell.id}"):
+        return [f"{cell.log}/{name}.log" for name in failed]
+    return [cell.log] if cell.log else []
 
 
 def print_layers(bases: Sequence[Mapping[str, Any]]) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,10 +20,22 @@ from envmatrix.cli.printing import (
     tell_of_known,
     warn,
 )
+from envmatrix.cli.publishing import (
+    Annotations,
+    BaseUrl,
+    Junit,
+    Out,
+    Outputs,
+    Readme,
+    Summary,
+    WithSite,
+    before,
+    publish,
+    tell_ci,
+)
 from envmatrix.cli.workspace import workspace_of
 from envmatrix.model.errors import InputError, SurroundingsError
 from envmatrix.model.matrix import nearest
-from envmatrix.store.files import write_text
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -53,23 +63,13 @@ def report(
     select: Select = None,
     profile: Profile = None,
     *,
-    folder: Annotated[Path | None, typer.Option("--out", help="Where to write.")] = None,
-    readme: Annotated[
-        Path | None, typer.Option(help="Also put a compact grid between the markers of this file.")
-    ] = None,
-    summary: Annotated[
-        Path | None,
-        typer.Option(help="Also add the grid to the end of this file: $GITHUB_STEP_SUMMARY."),
-    ] = None,
-    site: Annotated[
-        bool,
-        typer.Option(
-            "--site", help="Also write the page of all cells, with API, feed and badges: site/."
-        ),
-    ] = False,
-    base_url: Annotated[
-        str, typer.Option(help="With --site: the address at which its folder is served.")
-    ] = "",
+    folder: Out = None,
+    readme: Readme = None,
+    summary: Summary = None,
+    site: WithSite = False,
+    base_url: BaseUrl = "",
+    junit: Junit = None,
+    annotations: Annotations = False,
     max_age: Annotated[
         str | None,
         typer.Option(
@@ -81,8 +81,6 @@ def report(
     """Write report.json, table.md and one JSON a cell from the evidence there is."""
     from envmatrix.report.feed import site_address
     from envmatrix.report.freshness import age_of
-    from envmatrix.report.grid import SUMMARY_LIMIT, job_summary, markdown
-    from envmatrix.report.table import with_table
 
     workspace = workspace_of(context)
     age = age_of(max_age) if max_age is not None else None
@@ -93,29 +91,17 @@ def report(
     on_hosts = list(workspace.book.hosts())
     known = workspace.reporting.known(cells)
     where = folder or workspace.layout.report
-    pages = {}
-    if readme:
-        links = os.path.relpath(where / "cells", readme.parent)
-        page = with_table(_text_of(readme), markdown(entries, links), str(readme))
-        pages[readme.resolve()] = page  # A symbolic link stays one.
-    added = job_summary(entries, SUMMARY_LIMIT - _size(summary)) if summary else ""
-    workspace.reporting.write(cells, where, on_hosts)
+    old = before(workspace, None) if annotations else None
+    publish(workspace, Outputs(where, readme, summary, site, address), cells, entries, on_hosts)
     for amendment in workspace.book.idle_amendments():
         warn(f"note: the amendment of {amendment.said}, marks no evidence that is here")
-    for path, text in pages.items():
-        write_text(path, text)
-    if summary:
-        _add(summary, added)
-    if site:
-        every = workspace.reporting.entries(workspace.cells)
-        first = workspace.site.write(every, workspace.reporting, where, address)
-        warn(f"the page: {workspace.layout.short(first)}")
     tell_of_known(known)
     if as_json:
         print_json(workspace.reporting.document(cells, on_hosts).to_json())
     else:
         print_table(cells, known)
         say(f"written to {workspace.layout.short(where)}/")
+    tell_ci(cells, known, junit=junit, annotations=annotations, old=old)
     if age is not None:
         _end_if_older(cells, age, max_age or "")
 
@@ -154,34 +140,6 @@ def _end_if_older(cells: Sequence[Evidence], age: timedelta, asked: str) -> None
 
 def _listed(cells: Sequence[Evidence]) -> str:
     return " ".join(shlex.quote(cell.id) for cell in cells[:_TOLD])
-
-
-def _size(page: Path) -> int:
-    """Return the bytes of a file; 0 where there is none yet."""
-    try:
-        return page.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _add(page: Path, text: str) -> None:
-    """Add a text to the end of a file, which others may write, too."""
-    if not text:
-        warn(f"{page}: the grid was not added, because a summary of that size is not shown")
-        return
-    with page.open("a", encoding="utf-8") as file:
-        file.write(text)
-
-
-def _text_of(page: Path) -> str:
-    try:
-        return page.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the page for the table cannot be read: {error}",
-            where=str(page),
-            next_step="give a text file that holds the markers of the table",
-        ) from error
 
 
 def schema(

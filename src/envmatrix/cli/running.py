@@ -16,6 +16,7 @@ from envmatrix.cli.arguments import (
     Jobs,
     Profile,
     Select,
+    ShardText,
     Strict,
 )
 from envmatrix.cli.printing import (
@@ -27,6 +28,7 @@ from envmatrix.cli.printing import (
     say,
     tell_of_known,
 )
+from envmatrix.cli.publishing import Annotations, Junit, before, tell_ci
 from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.cells import Cell
 from envmatrix.model.errors import InputError, SurroundingsError
@@ -47,12 +49,13 @@ def build(
     jobs: Jobs = None,
     fresh: Fresh = False,
     base: BaseOrigin = "auto",
+    shard: ShardText = None,
     as_json: AsJson = False,
 ) -> None:
     """Build the images of cells. Nothing is probed."""
     workspace = workspace_of(context)
     options = _options(base, jobs=jobs, fresh=fresh, probing=False)
-    done = _run(workspace, workspace.choose(select, profile), options)
+    done = _run(workspace, workspace.choose(select, profile), options, shard)
     known = workspace.reporting.known(done.cells)
     if as_json:
         _print_report(workspace, done.cells)
@@ -140,12 +143,18 @@ def run(
             "--prune", help="Remove each image and wheel of this run that no cell ahead needs."
         ),
     ] = False,
+    shard: ShardText = None,
+    junit: Junit = None,
+    annotations: Annotations = False,
     as_json: AsJson = False,
 ) -> None:
     """Lock, build, probe and report: all stages in order."""
     workspace = workspace_of(context)
     options = _options(base, jobs=jobs, fresh=fresh, prune=prune, isolated=isolated)
-    done = _run(workspace, workspace.choose(select, profile), options)
+    done = _run(workspace, workspace.choose(select, profile), options, shard)
+    known = workspace.reporting.known(done.cells)
+    old = before(workspace, None) if annotations else None
+    tell_ci(done.cells, known, junit=junit, annotations=annotations, old=old)
     _finish(workspace, done, strict=strict, as_json=as_json)
 
 
@@ -204,14 +213,24 @@ def _options(
     )
 
 
-def _run(workspace: Workspace, cells: Sequence[Cell], options: Options) -> Run:
+def _run(
+    workspace: Workspace, cells: Sequence[Cell], options: Options, shard: str | None = None
+) -> Run:
     from envmatrix.cli.at_work import at_work
+    from envmatrix.stages.shards import forget_shard, shard_of, write_shard
 
     workspace.tell_of_idle_probes()
+    part = shard_of(shard) if shard else None
+    ours = workspace.cutter.cut(cells, part.count)[part.number - 1].cells if part else cells
+    where = workspace.layout.report
     with at_work(workspace) as progress:
-        done = workspace.runner.run(cells, options, progress)
         if options.probing:
-            workspace.reporting.write(done.cells, workspace.layout.report)
+            forget_shard(where)  # A run that fails leaves no report that looks like its own.
+        done = workspace.runner.run(ours, options, progress)
+        if options.probing:
+            workspace.reporting.write(done.cells, where)
+        if options.probing and part:
+            write_shard(where, part, cells, ours)
         return done
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from envmatrix.cli.printing import COLOURS, counted, print_known, say
+from envmatrix.cli.printing import COLOURS, counted, logs_of, print_known, say
 from envmatrix.model.cells import Cell
 from envmatrix.model.digests import short
 from envmatrix.model.evidence import CellImage, Evidence, LayerSize
@@ -98,8 +98,8 @@ def print_story(
         by_python = found.verdict is Verdict.IMPOSSIBLE
         kept = f"--version {axes.version}" if by_python else f"--python {axes.python}"
         say(f"  instead: envmatrix recommend --framework {cell.family} {kept} --no-host")
-    if found.log and found.verdict is Verdict.BROKEN:
-        say(f"  log:     {found.log}")
+    if found.verdict is Verdict.BROKEN:
+        say(*(f"  log:     {path}" for path in logs_of(found)))
     if drift:
         say(f"  drift:   {cell.system_id} is not what was published: {drift}")
     for one in disagreements:
@@ -113,8 +113,8 @@ def print_story(
     _print_observed(found)
     if found.image:
         _print_image(found, found.image)
-    if found.log and found.verdict is not Verdict.BROKEN:
-        say(f"  log:     {found.log}")
+    if found.verdict is not Verdict.BROKEN:
+        say(*(f"  log:     {path}" for path in logs_of(found)))
 
 
 def _print_observed(found: Evidence) -> None:

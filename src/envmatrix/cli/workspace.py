@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     from envmatrix.render.sharing import Sharing
     from envmatrix.render.tree import Tree
     from envmatrix.stages.lock import Locking
+    from envmatrix.stages.merge import Merger
     from envmatrix.stages.report import Reporting
     from envmatrix.stages.run import Runner
+    from envmatrix.stages.shards import Cutter
     from envmatrix.stages.site import SiteWriter
     from envmatrix.stages.verify import Verifier
 
@@ -272,6 +274,20 @@ class Workspace:
             self.claims,
             self.cells,
         )
+
+    @cached_property
+    def cutter(self) -> Cutter:
+        """What cuts cells into shards."""
+        from envmatrix.stages.shards import Cutter
+
+        return Cutter(self.resolutions, self.sharing, self.book)
+
+    @cached_property
+    def merger(self) -> Merger:
+        """What merges reports of shards."""
+        from envmatrix.stages.merge import Merger
+
+        return Merger(self.reporting, self.cutter)
 
     @cached_property
     def site(self) -> SiteWriter:

@@ -361,7 +361,11 @@ class Evidence(Part):
         tuple[ProbeResult, ...], Field(description="What each probe gave, in their order.")
     ] = ()
     log: Annotated[
-        str | None, Field(description="The log of the stage, relative to the matrix; null: none.")
+        str | None,
+        Field(
+            description="The log of the stage, relative to the matrix; a folder with PROBE.log "
+            "for each probe that failed; null: none."
+        ),
     ] = None
 
     @property

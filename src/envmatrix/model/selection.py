@@ -38,6 +38,10 @@ FACTS = ("verdict", "driver", "gpu")
 """What a selector may ask of cells beside their axes."""
 
 
+class NothingKnownError(InputError):
+    """The selectors are right, and of no cell that they leave is that known which they ask."""
+
+
 class Known(Protocol):
     """What is known of cells now."""
 
@@ -118,7 +122,7 @@ def _by_facts(
         fits = [_fact(matrix, cells, fact, value, known) for value in values]
         for value, one in zip(values, fits, strict=True):
             if not any(map(one, narrowed)):
-                raise InputError(
+                raise NothingKnownError(
                     f"no cell of those that the other selectors leave has {fact}={value}",
                     where=f"selector {fact}={value}",
                     next_step="see what is known of them: `envmatrix plan` with the other "

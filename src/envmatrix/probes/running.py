@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from envmatrix.engine.containers import Containers
-from envmatrix.engine.process import Limits
+from envmatrix.engine.process import Limits, Ran
 from envmatrix.model.errors import EngineError
 from envmatrix.model.probe_results import Outcome, ProbeResult
 from envmatrix.probes.headers import Probe
@@ -28,8 +28,11 @@ def run_probe(
     gpu: bool,
     stack: Sequence[str] = (),
     unseen_gpu: str = "",
+    heard: Callable[[Ran], None] = lambda _: None,
 ) -> ProbeResult:
     """Run a probe in an image, and judge what came of it.
+
+    `heard` is told how it ended, with its whole output.
 
     `stack` are the distributions that the stack of the cell requires. `unseen_gpu` says which GPU
     there is that the engine does not give to a cell which could use it.
@@ -48,16 +51,22 @@ def run_probe(
                 kind="gpu-not-served",
             )
         return not_run(probe, "the engine has no GPU for this cell")
-    result = _run(containers, image, probe, stack, gpu=gpu)
+    result = _run(containers, image, probe, stack, heard, gpu=gpu)
     if result.outcome is Outcome.BAD_REPORT:
         # A stream that breaks off exactly before the report looks the same, so a second run
         # confirms it.
-        result = _run(containers, image, probe, stack, gpu=gpu)
+        result = _run(containers, image, probe, stack, heard, gpu=gpu)
     return result
 
 
 def _run(
-    containers: Containers, image: str, probe: Probe, stack: Sequence[str], *, gpu: bool
+    containers: Containers,
+    image: str,
+    probe: Probe,
+    stack: Sequence[str],
+    heard: Callable[[Ran], None],
+    *,
+    gpu: bool,
 ) -> ProbeResult:
     nonce = secrets.token_hex(8)
     ran = containers.run(
@@ -71,4 +80,5 @@ def _run(
         limits=Limits(seconds=probe.timeout),
         gpu=gpu,
     )
+    heard(ran)
     return judge(probe, ran, nonce)

@@ -7,11 +7,13 @@ run`, whether an engine, a disk or a network failed, or its inputs changed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from envmatrix.model.evidence import Evidence
+from envmatrix.model.expectations import Known, Standing
 from envmatrix.model.verdicts import Verdict
 from envmatrix.report.states import Snapshot, State
 from envmatrix.report.table import escaped
@@ -132,6 +134,18 @@ def compare(old: Mapping[str, State], new: Mapping[str, State]) -> Changes:
     """Return what became of each cell, in the order of the new report; those that left follow."""
     ids = [*new, *(cell_id for cell_id in old if cell_id not in new)]
     return Changes(tuple(Change(one, old.get(one), new.get(one)) for one in ids))
+
+
+def regressions(
+    old: Snapshot, cells: Iterable[Evidence], known: Mapping[str, Known]
+) -> tuple[Change, ...]:
+    """Return the cells that are newly broken. What is broken as the matrix knows is none."""
+    new = {
+        cell.id: State(cell.verdict, cell.class_, cell.cause)
+        for cell in cells
+        if cell.id not in known or known[cell.id].standing is not Standing.AS_KNOWN
+    }
+    return compare(old.states, new).of(Group.NEWLY_BROKEN)
 
 
 def roots(changes: Sequence[Change]) -> list[Root]:

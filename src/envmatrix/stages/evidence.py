@@ -100,7 +100,7 @@ class EvidenceMaker:
                 probe=_total(results) if results else None,
             ),
             probes=tuple(results),
-            log=self._log(cell, judgement.stage),
+            log=self._log(cell, judgement.stage, results),
         )
 
     def _inputs(self, cell: Cell, results: Sequence[ProbeResult]) -> Inputs | None:
@@ -144,7 +144,11 @@ class EvidenceMaker:
             return None
         return StandalonePython(version=found.version, build=found.build, sha256=found.sha256)
 
-    def _log(self, cell: Cell, stage: str) -> str | None:
+    def _log(self, cell: Cell, stage: str, results: Sequence[ProbeResult]) -> str | None:
+        """Return where the output of the stage lies: a folder where probes have failed."""
+        folder = self.records.probe_logs(cell.id)
+        if any(result.failed for result in results) and folder.is_dir():
+            return self.layout.short(folder)
         kind, name = ("base", cell.base_id) if stage == "base" else ("build", cell.id)
         path = self.records.log_path(kind, name)
         return self.layout.short(path) if path.exists() else None

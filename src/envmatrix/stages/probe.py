@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from envmatrix.engine.client import Engine
 from envmatrix.engine.containers import isolation
-from envmatrix.engine.process import Limits
+from envmatrix.engine.process import Limits, Ran
 from envmatrix.model.amendments import NO_AMENDMENTS, Amendments
 from envmatrix.model.cells import Cell, declared
 from envmatrix.model.digests import digest
@@ -21,11 +21,13 @@ from envmatrix.model.emulation import SLOWDOWN, under_emulation
 from envmatrix.model.image_names import USER
 from envmatrix.model.matrix import Matrix
 from envmatrix.model.probe_results import Outcome, ProbeResult, Way
+from envmatrix.model.text import inert
 from envmatrix.probes.headers import Probe, Probes
 from envmatrix.probes.running import run_probe
 from envmatrix.probes.sharing import Group, after, group_of, preload_of, run_shared
 from envmatrix.stages.options import Options
 from envmatrix.stages.recipes import Built
+from envmatrix.store.files import remove, write_text
 from envmatrix.store.records import Records
 
 
@@ -100,10 +102,14 @@ class Probing:
         group = None if options.isolated else group_of(probes, {probe.name for probe in missing})
         with self._gpus if gpu else nullcontext():
             shared = self._shared(place, group, engine, gpu=gpu) if group else {}
-            results |= {name: result for name, result in shared.items() if result.passed}
+            passed = {name: result for name, result in shared.items() if result.passed}
+            results |= passed
+            for result in passed.values():
+                self._log(cell, result, ())
             for probe in missing:
                 if probe.name in results:
                     continue
+                ends: list[Ran] = []
                 alone = run_probe(
                     engine.containers,
                     place.image,
@@ -111,7 +117,9 @@ class Probing:
                     gpu=gpu,
                     stack=place.stack,
                     unseen_gpu=engine.unseen_gpu if cuda else "",
+                    heard=ends.append,
                 )
+                self._log(cell, alone, ends)
                 alone = under_emulation(alone) if emulated else alone
                 results[probe.name] = after(shared.get(probe.name), alone)
                 self._keep(place, probe, results[probe.name])
@@ -154,6 +162,17 @@ class Probing:
     def _keep(self, place: _Place, probe: Probe, result: ProbeResult) -> None:
         if key := place.key(probe, result.ran):
             self.records.put("probe", key, result)
+
+    def _log(self, cell: Cell, result: ProbeResult, ends: Sequence[Ran]) -> None:
+        """Write the whole output of a probe that failed; forget that of an earlier run."""
+        path = self.records.probe_logs(cell.id) / f"{result.probe}.log"
+        if result.failed and ends:
+            ran = ends[-1]
+            parts = (f"{result.outcome}: {result.cause}", ran.stdout, ran.stderr)
+            text = "".join(f"{part.rstrip()}\n" for part in parts if part.strip())
+            write_text(path, inert(text), durable=False)
+        elif path.exists():
+            remove(path)
 
     def _stack(self, cell: Cell) -> tuple[str, ...]:
         """Return the names of the distributions that the stack of a cell requires."""

@@ -172,7 +172,7 @@ class Reporting:
         systems = {system_id(one.axes.os, one.axes.arch) for one in cells}
         outdated, lost = [], []
         kept: set[Path] = set()
-        for found, path in _evidence_in(where / "cells"):
+        for found, path in evidence_in(where / "cells"):
             if found.id not in told:
                 outdated.append(path)
             replaced = _was_run(found.verdict) and not _was_run(told.get(found.id))
@@ -180,11 +180,11 @@ class Reporting:
                 kept.add(path)
             elif replaced and not self.book.holds(found.id):
                 lost.append(path)
-        for found, path in _evidence_in(where / "host"):
+        for found, path in evidence_in(where / "host"):
             if found.id not in hosts:
                 outdated.append(path)
                 lost += [] if self.book.holds_host(found) else [path]
-        for path, held in _packages_in(where / "packages"):
+        for path, held in packages_in(where / "packages"):
             if path.stem not in systems:
                 outdated.append(path)
                 lost += [] if self.packages.has(held) else [path]
@@ -220,7 +220,7 @@ def entries_in(folder: Path) -> list[Path]:
         return [one for one in sorted(folder.iterdir()) if not one.is_symlink()]
 
 
-def _evidence_in(folder: Path) -> Iterator[tuple[Evidence, Path]]:
+def evidence_in(folder: Path) -> Iterator[tuple[Evidence, Path]]:
     """Yield the evidence of a folder of a report, each with its file. Other files are not ours."""
     for path in files_in(folder, ".json"):
         with suppress(UnreadableEvidenceError, OSError, UnicodeDecodeError):
@@ -229,7 +229,7 @@ def _evidence_in(folder: Path) -> Iterator[tuple[Evidence, Path]]:
                 yield found, path
 
 
-def _packages_in(folder: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+def packages_in(folder: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """Yield the lists of packages of a folder of a report. Other files are not ours."""
     for path in files_in(folder, ".txt"):
         with suppress(OSError, UnicodeDecodeError):

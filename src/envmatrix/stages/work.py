@@ -22,6 +22,7 @@ from envmatrix.stages.overlaps import look_for_overlaps
 from envmatrix.stages.probe import Probed, Probing
 from envmatrix.stages.progress import Progress
 from envmatrix.stages.recipes import Built
+from envmatrix.stages.shards import BYTES_A_SECOND
 
 
 class Kind(StrEnum):
@@ -72,10 +73,6 @@ Done = TypeVar("Done", bound=_Said)
 
 
 # --- which items there are -------------------------------------------------------------------
-
-
-BYTES_A_SECOND = 25_000_000
-"""A build takes about a second for so many bytes of wheels (measured: TensorFlow, 2 cores)."""
 
 
 def in_order(

@@ -167,6 +167,16 @@ class Book:
         self.__dict__.pop("_ids", None)
         return self._write(self._cells, evidence)
 
+    def secure(self, cell_id: str) -> None:
+        """Keep published evidence of a cell that was run on this machine, too.
+
+        A report that says less of the cell may replace the published one then.
+        """
+        found = self.published(cell_id)
+        if found and _was_run(found) and not self.holds(cell_id):
+            self.__dict__.pop("_ids", None)
+            self._write(self._cells, found)
+
     def keep_host(self, evidence: Evidence) -> Path:
         """Keep the evidence of a host on this machine; return where it lies."""
         return self._write(self._hosts, evidence)

@@ -17,6 +17,9 @@ from envmatrix.model.errors import SurroundingsError
 from envmatrix.model.part import Part
 from envmatrix.store.files import ignore, make_folder, names, sweep, to_text, using, write_text
 
+PROBE_LOGS = "probe"
+"""The folder of the logs of probes, beside those of builds."""
+
 _Record = TypeVar("_Record", bound=Part)
 
 
@@ -63,6 +66,10 @@ class Records:
     def log_path(self, kind: str, name: str) -> Path:
         """Return where the log of a stage lies, for one cell or base."""
         return self.root / "logs" / kind / f"{name}.log"
+
+    def probe_logs(self, cell_id: str) -> Path:
+        """Return the folder of the logs of the probes of a cell that failed, one file each."""
+        return self.root / "logs" / PROBE_LOGS / cell_id
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -241,3 +241,24 @@ def test_a_probe_that_needs_the_gpu_runs_alone(sharing: Folder, fake: FakeEngine
     found = run_one(sharing, CUDA)
     assert ways(found) == SHARED | {"jinja2-gpu": "alone"}
     assert [asked.wants_gpu for asked in fake.runs] == [True, True]
+
+
+def test_the_whole_output_of_a_failed_probe_is_kept(sharing: Folder, fake: FakeEngine) -> None:
+    """It lies in a log of its own, which the evidence names; it is inert, and goes with a pass."""
+    text = "".join(f"line {number}\n" for number in range(100)) + "\x1b[31mred\x07"
+    fake.on_run = lambda asked: (
+        Exit(1, "on stdout", f"{text}") if asked.probe == LOOP else Exit(0, asked.report(OBSERVED))
+    )
+    found = run_one(sharing, GOOD)
+    folder = f".envmatrix/logs/probe/{GOOD}"
+    assert (found.verdict, found.log) == ("broken", folder)
+    log = sharing.read(f"{folder}/{LOOP}.log")
+    assert log.startswith("failed: ")
+    assert "on stdout\nline 0\nline 1\n" in log
+    assert log.endswith("line 99\nred\n")
+    assert [path.name for path in (sharing.root / folder).iterdir()] == [f"{LOOP}.log"]
+
+    fake.on_run = lambda asked: Exit(0, asked.report(OBSERVED))
+    passed = run_one(sharing, GOOD, Options(jobs=1, fresh=True))
+    assert (passed.verdict, passed.log) == ("works", f".envmatrix/logs/build/{GOOD}.log")
+    assert not list((sharing.root / folder).iterdir())
