@@ -134,6 +134,13 @@ def run(
     base: BaseOrigin = "auto",
     strict: Strict = False,
     isolated: Isolated = False,
+    from_registry: Annotated[
+        bool,
+        typer.Option(
+            "--from-registry",
+            help="Pull what is published in reports/published.json, and only probe it.",
+        ),
+    ] = False,
     prune: Annotated[
         bool,
         typer.Option("--prune", help="Remove each image once its evidence is taken."),
@@ -142,7 +149,20 @@ def run(
 ) -> None:
     """Lock, build, probe and report: all stages in order."""
     workspace = workspace_of(context)
-    options = _options(base, jobs=jobs, fresh=fresh, prune=prune, isolated=isolated)
+    if fresh and from_registry:
+        raise InputError(
+            "--fresh builds everything anew, and --from-registry builds nothing that is published",
+            where="--from-registry",
+            next_step="leave one of the two out",
+        )
+    options = _options(
+        base,
+        jobs=jobs,
+        fresh=fresh,
+        prune=prune,
+        isolated=isolated,
+        from_registry=from_registry,
+    )
     done = _run(workspace, workspace.choose(select, profile), options)
     _finish(workspace, done, strict=strict, as_json=as_json)
 
@@ -185,6 +205,7 @@ def _options(
     probing: bool = True,
     prune: bool = False,
     isolated: bool = False,
+    from_registry: bool = False,
 ) -> Options:
     from envmatrix.stages.options import Options, Origin
 
@@ -199,6 +220,7 @@ def _options(
         probing=probing,
         prune=prune,
         isolated=isolated,
+        from_registry=from_registry,
     )
 
 

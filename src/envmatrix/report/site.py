@@ -47,7 +47,8 @@ class Facts:
 
     By framework its title. By axis its values, in order. By accelerator its CUDA version and the
     lowest driver branch. By cell the command that installs the same wheels, and the texts of its
-    Dockerfile and its lock. By probe what it proves.
+    Dockerfile and its lock. By probe what it proves. `pulls` has, by cell, the command that starts
+    the published image, where it is that of the evidence.
     """
 
     titles: Mapping[str, str]
@@ -57,6 +58,7 @@ class Facts:
     installs: Mapping[str, str] = field(default_factory=dict)
     proves: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    pulls: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +281,8 @@ def _run(site: Site, evidence: Evidence) -> dict[str, Any]:
         found["rebuilt"] = True
     if evidence.image and evidence.image.run:
         found["run"] = evidence.image.run
+    if pull := site.facts.pulls.get(evidence.id):
+        found["pull"] = pull
     if install := site.facts.installs.get(evidence.id):
         found["install"] = install
     if architectures := evidence.observed.architectures:
@@ -301,7 +305,7 @@ def _cell(site: Site, evidence: Evidence) -> dict[str, Any]:
         "cell": evidence,
         "title": site.facts.titles.get(evidence.axes.framework, evidence.axes.framework),
         "known": site.known[evidence.id].said if evidence.id in site.known else "",
-        "pull": "",
+        "pull": site.facts.pulls.get(evidence.id, ""),
         "usable": evidence.verdict in (Verdict.WORKS, Verdict.PARTIAL),
         "install": site.facts.installs.get(evidence.id, ""),
         "compared": [(name, declared.get(name, ""), observed.get(name, "")) for name in names],

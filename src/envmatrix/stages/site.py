@@ -13,6 +13,7 @@ from packaging.version import Version
 from envmatrix import __version__
 from envmatrix.model.cells import Cell
 from envmatrix.model.matrix import STACKED, Matrix
+from envmatrix.model.publications import NOTHING_PUBLISHED, Publications
 from envmatrix.report import answers
 from envmatrix.report.claims import contradicted
 from envmatrix.report.entries import Entry
@@ -36,6 +37,7 @@ class SiteWriter:
     layout: Layout
     cells: Sequence[Cell]
     proves: Mapping[str, str]
+    publications: Publications = NOTHING_PUBLISHED
 
     def write(
         self,
@@ -104,6 +106,11 @@ class SiteWriter:
             installs=self._installs(entries),
             proves=self.proves,
             files={cell.id: self._files(cell) for cell in self.cells if cell.id in executed},
+            pulls={
+                entry.id: pull
+                for entry in entries
+                if entry.evidence and (pull := self.publications.pull_command(entry.evidence))
+            },
         )
 
     def _installs(self, entries: Sequence[Entry]) -> dict[str, str]:
