@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from shutil import which
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +35,10 @@ def publish(
     emulated: Annotated[
         bool, typer.Option("--emulated", help="Also what was built and run under emulation.")
     ] = False,
+    attestations: Annotated[
+        bool,
+        typer.Option("--attestations", help="Attach SBOM, provenance and test results."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Ask the registry, and change nothing.")
     ] = False,
@@ -48,6 +53,8 @@ def publish(
     cells = workspace.choose(select, profile)
     asked = Asked(registry, partial, emulated, dry_run)
     publisher = workspace.publisher
+    if attestations:
+        publisher = replace(publisher, documents=workspace.attesting.to_attach)
     with at_work(workspace) as progress, Engine.connect(progress.tell) as engine:
         done = publisher.publish(cells, asked, engine, progress)
     refuse_nothing(done)

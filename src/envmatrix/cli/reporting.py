@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SCHEMAS = (
     "matrix",
+    "published",
     "amendments",
     "claims",
     "evidence",
@@ -70,6 +71,13 @@ def report(
     base_url: Annotated[
         str, typer.Option(help="With --site: the address at which its folder is served.")
     ] = "",
+    attestations: Annotated[
+        bool,
+        typer.Option(
+            "--attestations",
+            help="Also write SBOM, provenance and test results of each image: attestations/.",
+        ),
+    ] = False,
     max_age: Annotated[
         str | None,
         typer.Option(
@@ -110,6 +118,9 @@ def report(
         every = workspace.reporting.entries(workspace.cells)
         first = workspace.site.write(every, workspace.reporting, where, address)
         warn(f"the page: {workspace.layout.short(first)}")
+    if attestations:
+        count = counted(workspace.attesting.write(cells, where), "image")
+        warn(f"attestations of {count}: {workspace.layout.short(where)}/attestations/")
     tell_of_known(known)
     if as_json:
         print_json(workspace.reporting.document(cells, on_hosts).to_json())
@@ -204,6 +215,7 @@ def _schema(name: str) -> dict[str, Any]:
     from envmatrix.model import amendments, claims, matrix_file
     from envmatrix.model.evidence import Evidence
     from envmatrix.model.part import Part
+    from envmatrix.model.publications import Publications
     from envmatrix.report.api import DOCUMENTS
     from envmatrix.report.document import Report
     from envmatrix.report.history import Event
@@ -216,5 +228,6 @@ def _schema(name: str) -> dict[str, Any]:
     if make := written.get(name):
         return make()
     forms: dict[str, type[Part]] = {"report": Report, "evidence": Evidence, "history": Event}
+    forms["published"] = Publications
     forms |= {f"api-{document}": form for document, form in DOCUMENTS.items()}
     return forms[name].json_schema()

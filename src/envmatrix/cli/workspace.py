@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from envmatrix.render.folders import Folders
     from envmatrix.render.sharing import Sharing
     from envmatrix.render.tree import Tree
+    from envmatrix.stages.attesting import Attesting
     from envmatrix.stages.lock import Locking
     from envmatrix.stages.publish import Publisher
     from envmatrix.stages.pulling import Pulling
@@ -323,6 +324,14 @@ class Workspace:
         from envmatrix.stages.pulling import Pulling
 
         return Pulling(self.publications, self.book, self.folders, self._inputs_of)
+
+    @cached_property
+    def attesting(self) -> Attesting:
+        """What makes documents for supply chains."""
+        from envmatrix.stages.attesting import Attesting
+
+        by_id = {cell.id: cell for cell in self.cells}
+        return Attesting(self.layout, self.resolutions, self.packages, self.publications, by_id)
 
     @cached_property
     def publisher(self) -> Publisher:

@@ -19,7 +19,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from packaging.version import InvalidVersion, Version
 from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, field_validator
@@ -318,11 +318,6 @@ def read_publications(path: Path) -> Publications:
             where=str(path),
             next_step=f"take the last good one from git: `git checkout -- {path.name}`",
         ) from error
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of `published.json`, for other people's programs."""
-    return Publications.json_schema()
 
 
 def _key(image: Publication) -> tuple[str, str, str]:

@@ -455,3 +455,48 @@ def test_inspect_of_what_has_changed(proven: Folder, command: Commands) -> None:
 def test_a_file_that_is_not_there_publishes_nothing(tmp_path: Path) -> None:
     """Most projects have none."""
     assert read_publications(tmp_path / "published.json").images == ()
+
+
+# --- documents beside images -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("referrers", [True, False], ids=["referrers", "fallback tag"])
+def test_documents_are_attached_once(
+    proven: Folder, command: Commands, registry: FakeRegistry, referrers: bool
+) -> None:
+    """SBOM, provenance and test results refer to the image. A second run attaches none again."""
+    registry.referrers = referrers
+    for _ in range(2):
+        asked = ("publish", GOOD, "--registry", registry.host, "--attestations")
+        assert command(proven, *asked).code == 0
+    image = published(proven)[GOOD]["digest"]
+    kept = registry.of("jinja2")
+    attached = [
+        fields
+        for _, data in kept.manifests.values()
+        if (fields := json.loads(data)).get("subject", {}).get("digest") == image
+    ]
+    assert sorted(one["artifactType"] for one in attached) == [
+        "application/vnd.cyclonedx+json",
+        "application/vnd.in-toto+json",
+        "application/vnd.in-toto+json",
+    ]
+    (sbom,) = (one for one in attached if "cyclonedx" in one["artifactType"])
+    held = json.loads(kept.blobs[sbom["layers"][0]["digest"]])
+    assert held["metadata"]["component"]["hashes"][0]["content"] == image.removeprefix("sha256:")
+    fallback = kept.find(image.replace(":", "-"))
+    assert (fallback is None) is referrers
+    if fallback:
+        assert len(json.loads(fallback[1])["manifests"]) == 3
+
+
+def test_report_writes_the_documents(proven: Folder, command: Commands) -> None:
+    """They lie in the folder of the report, for what has an image, and go with the cell."""
+    shown = command(proven, "report", GOOD, IMPOSSIBLE, "--out", "out", "--attestations")
+    assert shown.code == 0
+    assert "attestations of 1 image: out/attestations/\n" in shown.err
+    folder = proven.root / "out" / "attestations"
+    ends = ("cdx.json", "provenance.json", "test-result.json")
+    assert sorted(path.name for path in folder.iterdir()) == [f"{GOOD}.{end}" for end in ends]
+    command(proven, "report", OLD, "--out", "out", "--attestations")
+    assert sorted(path.name for path in folder.iterdir()) == [f"{OLD}.{end}" for end in ends]
