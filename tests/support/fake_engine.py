@@ -473,7 +473,7 @@ class FakeEngine:
             lines.append(_error_line(refusal.text(reference)))
         elif self.faults.take(DiskFull, "pull"):
             lines.append(_error_line(f"failed to register layer: write /layer: {NO_SPACE}"))
-        elif reference.startswith(("127.0.0.1:", "localhost:")):
+        elif not self._is_pullable(reference) and reference.startswith("127.0.0.1:"):
             found = pulled(self.images, reference, auth)
             if isinstance(found, str):
                 lines.append(_error_line(found))
