@@ -17,6 +17,7 @@ import re
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from types import TracebackType
@@ -55,6 +56,22 @@ class Repository:
         return self.manifests.get(self.tags.get(reference, reference))
 
 
+class _Encrypted(HttpServer):
+    """Speaks TLS. A connection that does not is closed."""
+
+    def __init__(self, answer: Callable[[Request], Answer], context: ssl.SSLContext) -> None:
+        super().__init__(answer)
+        self._context = context
+
+    def _converse(self, connection: socket.socket, stopped: threading.Event) -> None:
+        try:
+            connection = self._context.wrap_socket(connection, server_side=True)
+        except OSError:
+            connection.close()
+            return
+        super()._converse(connection, stopped)
+
+
 class FakeRegistry:
     """A registry that answers inside a `with` block, encrypted where it gets a `context`."""
 
@@ -72,9 +89,8 @@ class FakeRegistry:
         self.repositories: dict[str, Repository] = {}
         self.requests: list[Request] = []
         self.troubles: list[Trouble] = []
-        self._context = context
         self._lock = threading.RLock()
-        self._server = HttpServer(self._answer)
+        self._server = _Encrypted(self._answer, context) if context else HttpServer(self._answer)
         self._port = 0
 
     @property
@@ -91,8 +107,6 @@ class FakeRegistry:
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
         self._port = listening.getsockname()[1]
-        if self._context:
-            listening = self._context.wrap_socket(listening, server_side=True)
         self._server.start(listening)
         return self
 

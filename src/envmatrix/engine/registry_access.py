@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 import ssl
+import warnings
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -209,7 +210,9 @@ def _basic(user: str, password: str) -> str:
 def _credentials(host: str) -> Mapping[str, Any]:
     """Return what `docker login` kept for a host, also where a credential helper keeps it."""
     try:
-        return auth.load_config().resolve_authconfig(host) or {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # It also raises what it warns of.
+            return auth.load_config().resolve_authconfig(host) or {}
     except DockerException as error:
         raise EngineError(
             f"the credentials of the docker CLI cannot be read: {str(error)[:300]}",

@@ -111,6 +111,8 @@ class Pulling:
                 engine.images.remove(reference)
             raise _another(cell, reference, image)
         engine.images.tag(image, cell_tag(cell))
+        # An engine does not remove an image by its id while it is known by a digest, too.
+        engine.images.untag(image, reference, cell_tag(cell))
         base, held = source.evidence.base, source.evidence.image
         built = Built(
             image,

@@ -337,6 +337,15 @@ def test_a_run_from_the_registry_only_probes(
     assert len(fake.build_records) == builds
 
 
+def test_a_run_that_prunes_removes_what_it_pulled(
+    elsewhere: Folder, command: Commands, fake: FakeEngine
+) -> None:
+    """A matrix that is larger than the disk can be probed from a registry, too."""
+    assert command(elsewhere, "run", GOOD, "--from-registry", "--prune").code == 0
+    assert fake.images.by_id == {}
+    assert command(elsewhere, "plan", GOOD).out.startswith("✓ works")
+
+
 def test_a_run_from_the_registry_builds_what_is_not_there(
     elsewhere: Folder, command: Commands, fake: FakeEngine
 ) -> None:
@@ -370,6 +379,7 @@ def test_pull(elsewhere: Folder, command: Commands, fake: FakeEngine) -> None:
     )
     image = fake.images.find(IMAGE)
     assert image is not None
+    assert image.id not in fake.images.digests.values()
     found = command(elsewhere, "pull", GOOD, "--json").document()
     assert found["cells"][0]["layers"] == list(image.diff_ids)
     assert command(elsewhere, "pull", OLD).is_refusal(2, "it was never published")
