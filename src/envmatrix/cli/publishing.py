@@ -83,7 +83,7 @@ def _print_published(done: Published, workspace: Workspace) -> None:
 
 
 def _is_new(one: Outcome) -> bool:
-    from envmatrix.stages.publish import State
+    from envmatrix.stages.moving_tags import State
 
     return one.state is State.PUSHED
 

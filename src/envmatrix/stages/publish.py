@@ -9,26 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from envmatrix.engine.client import Engine
 from envmatrix.engine.image import Image
-from envmatrix.engine.registry import Manifest, Registry, RemoteImage
+from envmatrix.engine.registry import Registry, RemoteImage
 from envmatrix.engine.retries import patiently
 from envmatrix.model.cells import Cell
-from envmatrix.model.digests import digest, short
+from envmatrix.model.digests import digest
 from envmatrix.model.errors import EngineError, InputError
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.image_names import cell_tag
-from envmatrix.model.matrix import DEFAULT_ARCH, Matrix
+from envmatrix.model.matrix import Matrix
 from envmatrix.model.publications import (
-    LATEST,
-    MovingTag,
     Publication,
     Publications,
     cell_tag_of,
@@ -37,34 +34,16 @@ from envmatrix.model.publications import (
     layers_digest,
     repository_of,
     split_registry,
-    version_tag_of,
 )
 from envmatrix.model.verdicts import Verdict
-from envmatrix.report.answers import Facts, answer
-from envmatrix.report.questions import Question
 from envmatrix.report.states import utc
 from envmatrix.stages.image_records import NameRecord
+from envmatrix.stages.moving_tags import BAD, MovingTags, Noted, State, TagOutcome
 from envmatrix.stages.progress import Progress
 from envmatrix.stages.report import Reporting
-from envmatrix.store.files import to_text, write_text
 from envmatrix.store.records import Records
 
 STAGE = "publish"
-
-
-class State(StrEnum):
-    """What came of publishing a cell, or of moving a tag."""
-
-    PUSHED = "pushed"
-    THERE = "there"
-    LEFT_OUT = "left out"
-    REFUSED = "refused"
-    FAILED = "failed"
-    MOVED = "moved"
-    HELD = "held back"
-
-
-BAD = (State.REFUSED, State.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +55,6 @@ class Outcome:
     why: str = ""
     next_step: str = ""
     publication: Publication | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TagOutcome:
-    """What came of one moving tag, which was meant for a cell."""
-
-    repository: str
-    tag: str
-    cell: str
-    state: State
-    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +113,7 @@ Documents = Callable[[Evidence, str], Mapping[str, tuple[str, bytes]]]
 """Gives the documents to attach to an image with a digest: by title, their type and their bytes."""
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Publisher:
     """Publishes cells of a matrix. `path` is where `published.json` lies.
 
@@ -174,15 +142,19 @@ class Publisher:
         host, path = split_registry(asked.registry)
         check_names(list(dict.fromkeys(cell.framework for cell in self.cells)), path)
         registry = Registry.open(host, progress.tell, engine.cancelled)
-        work = _Work(self, asked, host, path, engine, registry, progress)
+        noted = Noted(self.path, self.publications)
+        tags = MovingTags(
+            self.matrix, self.cells, self.reporting, registry, noted, path, dry=asked.dry
+        )
+        work = _Work(self, asked, host, path, engine, registry, progress, tags)
         progress.expect(STAGE, len(chosen))
         outcomes = [work.cell(cell) for cell in chosen]
         done = [one.publication for one in outcomes if one.publication]
         by_id = {cell.id: cell for cell in chosen}
         for framework in dict.fromkeys(by_id[one.cell].framework for one in done):
             versions = [one.version for one in done if by_id[one.cell].framework == framework]
-            work.answers(framework, list(dict.fromkeys(versions)))
-        return Published(tuple(outcomes), tuple(work.tags), asked.dry)
+            tags.answers(framework, list(dict.fromkeys(versions)))
+        return Published(tuple(outcomes), tuple(tags.outcomes), asked.dry)
 
 
 @dataclass
@@ -196,8 +168,7 @@ class _Work:
     engine: Engine
     registry: Registry
     progress: Progress
-    tags: list[TagOutcome] = field(default_factory=list)
-    planned: dict[str, Publication] = field(default_factory=dict)
+    tags: MovingTags
 
     # --- cells
 
@@ -234,17 +205,17 @@ class _Work:
         if remote is None or remote.layers != evidence.layers:
             return _changed(cell, f"{self.host}/{repository}:{tag}")
         published = self._publication(cell, evidence, repository, tag, remote.manifest.digest)
-        before = self.of.publications.of(evidence, self.host)
+        before = self.tags.noted.all.of(evidence, self.host)
         if state is State.PUSHED:
             published = published.model_copy(update={"pushed": _bytes_of(remote, moved)})
         elif before and before.digest == published.digest:
             kept = {"published_at": before.published_at, "pushed": before.pushed}
             published = published.model_copy(update=kept)
-        self.planned[cell.id] = published
+        self.tags.images[cell.id] = published
         if not self.asked.dry:
-            self._keep(self.of.publications.with_image(published))
+            self.tags.noted.keep(self.tags.noted.all.with_image(published))
             self._attach(repository, remote, evidence)
-        self._move(cell_tag_of(cell, evidence.verdict), published, cell, remote.manifest)
+        self.tags.move(cell_tag_of(cell, evidence.verdict), published, cell, remote.manifest)
         return Outcome(cell.id, state, publication=published)
 
     def _unproven(self, cell: Cell, evidence: Evidence | None) -> Outcome | None:
@@ -320,8 +291,8 @@ class _Work:
     def _plan(self, cell: Cell, evidence: Evidence, repository: str, tag: str) -> Outcome:
         """Return what a push would come to. Its digest is not known before."""
         published = self._publication(cell, evidence, repository, tag, _UNKNOWN)
-        self.planned[cell.id] = published
-        self._move(cell_tag_of(cell, evidence.verdict), published, cell, None)
+        self.tags.images[cell.id] = published
+        self.tags.move(cell_tag_of(cell, evidence.verdict), published, cell)
         return Outcome(cell.id, State.PUSHED, publication=published)
 
     def _attach(self, repository: str, remote: RemoteImage, evidence: Evidence) -> None:
@@ -330,84 +301,6 @@ class _Work:
         found = self.of.documents(evidence, remote.manifest.digest)
         for title, (kind, data) in found.items():
             self.registry.attach(repository, remote.manifest, kind, title, data)
-
-    # --- tags
-
-    def answers(self, framework: str, versions: Iterable[str]) -> None:
-        """Move the tags of versions, and `latest`, to the images that answer for them."""
-        entries = self.of.reporting.entries(self.of.cells)
-        by_id = {cell.id: cell for cell in self.of.cells}
-        facts = Facts(self.of.matrix, by_id)
-        arches = self.of.matrix.axes.arch
-        usual = DEFAULT_ARCH if DEFAULT_ARCH in arches else arches[0]
-        asked = Question(framework=framework, arch=usual)
-        questions = {version_tag_of(one): replace(asked, version=one) for one in versions}
-        for tag, question in {**questions, LATEST: asked}.items():
-            choice = answer(question, entries, facts).choice
-            if choice is None:
-                continue
-            cell = by_id[choice.id]
-            why = "" if choice.verdict is Verdict.WORKS else f"its answer is {choice.verdict}"
-            evidence = self.of.reporting.knowledge.current(cell)
-            image = self.planned.get(cell.id)
-            if image is None and evidence:
-                image = self.of.publications.of(evidence, self.host)
-            repository = repository_of(framework, self.path)
-            if why or image is None or image.repository != repository:
-                why = why or "its answer is not published here"
-                self.tags.append(TagOutcome(repository, tag, cell.id, State.HELD, why))
-                continue
-            self._move(tag, image, cell, None)
-
-    def _move(self, tag: str, image: Publication, cell: Cell, manifest: Manifest | None) -> None:
-        """Let a moving tag name an image if it may, and note what came of it."""
-        try:
-            state, why = self._moved(tag, image, cell, manifest)
-        except EngineError as error:
-            state, why = State.FAILED, f"{error.what}; {error.next_step}"
-        self.tags.append(TagOutcome(image.repository, tag, cell.id, state, why))
-
-    def _moved(
-        self, tag: str, image: Publication, cell: Cell, manifest: Manifest | None
-    ) -> tuple[State, str]:
-        now = self.registry.digest_of(image.repository, tag)
-        publications = self.of.publications
-        if now == image.digest:
-            if not self.asked.dry:
-                self._keep(publications.with_tag(MovingTag.on(tag, image)))
-            return State.THERE, ""
-        if now and (hindrance := self._hindrance(tag, image, cell, now)):
-            return hindrance
-        if self.asked.dry:
-            return State.MOVED, ""
-        manifest = manifest or self.registry.manifest(image.repository, image.digest)
-        if manifest is None:
-            return State.FAILED, f"the registry has lost the image {short(image.digest)}"
-        self.registry.tag(image.repository, manifest, tag)
-        self._keep(self.of.publications.with_tag(MovingTag.on(tag, image)))
-        return State.MOVED, ""
-
-    def _hindrance(
-        self, tag: str, image: Publication, cell: Cell, now: str
-    ) -> tuple[State, str] | None:
-        """Return why a tag that names another image now stays there; None: it may move."""
-        holder = self.of.publications.holder(self.host, image.repository, tag, now)
-        if holder:
-            why = holder.hindrance(image)
-            return (State.HELD, why) if why else None
-        there = self.registry.image(image.repository, now, cell.arch)
-        if there and layers_digest(there.layers) == image.layers:
-            return State.THERE, "somebody else pushed the same layers"
-        return State.REFUSED, (
-            f"somebody else moved it to {short(now)}, which reports/published.json does not know: "
-            "take the newest from git (`git pull`), or remove the tag there"
-        )
-
-    def _keep(self, publications: Publications) -> None:
-        """Write what is published now, so that nothing is lost if this is stopped."""
-        if publications != self.of.publications:
-            self.of.publications = publications
-            write_text(self.of.path, to_text(publications.to_json()))
 
 
 _UNKNOWN = f"sha256:{0:064}"

@@ -129,6 +129,72 @@ def test_what_has_no_current_evidence_is_refused(
     assert registry.asked("P* *") == []
 
 
+def rewrite(project: Folder, **changes: object) -> None:
+    """Change the evidence of the good cell."""
+    name = f".envmatrix/cells/{GOOD}.json"
+    project.write(name, json.dumps(json.loads(project.read(name)) | changes))
+
+
+def test_what_is_partial_says_so_in_its_tags(
+    proven: Folder, command: Commands, registry: FakeRegistry
+) -> None:
+    """It is published where that is asked, and is neither its version nor the latest."""
+    rewrite(proven, verdict="partial", cause="no GPU here")
+    shown = command(proven, "publish", GOOD, "--registry", registry.host)
+    assert shown.is_refusal(2, "it is partial (no GPU here), and --partial was not given")
+    shown = command(proven, "publish", GOOD, "--registry", registry.host, "--partial")
+    assert shown.code == 0, shown
+    noted = published(proven)[GOOD]
+    assert noted["tag"].startswith(f"{CELL_TAG}-partial-")
+    assert set(registry.of("jinja2").tags) == {noted["tag"], f"{CELL_TAG}-partial"}
+    assert f"held back   tag jinja2:3.1.6 -> {GOOD}: its answer is partial" in shown.out
+
+
+def test_what_was_emulated_is_published_only_where_that_is_asked(
+    proven: Folder, command: Commands, registry: FakeRegistry
+) -> None:
+    """Whether it works on a real machine of its architecture is not known."""
+    rewrite(proven, emulated=True)
+    shown = command(proven, "publish", GOOD, "--registry", registry.host)
+    assert (shown.code, "it was built and run under emulation" in shown.out) == (3, True)
+    shown = command(proven, "publish", GOOD, "--registry", registry.host, "--emulated")
+    assert shown.code == 0
+
+
+def test_a_tag_of_a_cell_does_not_go_back_to_older_evidence(
+    proven: Folder, command: Commands, registry: FakeRegistry
+) -> None:
+    """An older checkout publishes its image, and leaves the tags where they are."""
+    command(proven, "publish", GOOD, "--registry", registry.host)
+    text = proven.read("reports/published.json")
+    noted = json.loads(text)
+    # The image there is another one, of evidence that is a year newer.
+    _, data = registry.of("jinja2").find(noted["images"][0]["digest"]) or ("", b"")
+    newer = registry.put("jinja2", CELL_TAG, {**json.loads(data), "annotations": {"by": "us"}})
+    for one in noted["tags"]:
+        if one["tag"] == CELL_TAG:
+            one |= {"digest": newer, "evidence_at": "2031-01-01T00:00:00Z"}
+    proven.write("reports/published.json", json.dumps(noted))
+    shown = command(proven, "publish", GOOD, "--registry", registry.host)
+    assert shown.code == 0
+    assert f"held back   tag jinja2:{CELL_TAG}" in shown.out
+    assert "newer evidence, of 2031-01-01" in shown.out
+    assert registry.of("jinja2").tags[CELL_TAG] == newer
+
+
+def test_the_page_tells_the_published_image(
+    proven: Folder, command: Commands, registry: FakeRegistry
+) -> None:
+    """The page of the cell and the index hold the command, as long as the image is current."""
+    command(proven, "publish", GOOD, "--registry", registry.host)
+    assert command(proven, "report", GOOD, "--out", "out", "--site").code == 0
+    reference = f"{registry.host}/jinja2@{published(proven)[GOOD]['digest']}"
+    assert reference in proven.read(f"out/site/cells/{GOOD}.html")
+    assert f'"pull":"docker run --rm -it --shm-size 1g {reference}"' in proven.read(
+        "out/site/index.html"
+    )
+
+
 def test_an_image_of_other_layers_than_its_evidence_is_refused(
     proven: Folder, command: Commands, registry: FakeRegistry, fake: FakeEngine
 ) -> None:
