@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import parse_qs
 
 from fake_http import Answer, Cut, HttpServer, Request, json_answer
 
@@ -181,6 +182,10 @@ class FakeRegistry:
         return self.users.get(user) == password
 
     def _token(self, request: Request) -> Answer:
+        if request.method == "POST":
+            form = parse_qs(request.body.decode())
+            good = form.get("refresh_token") == ["identity"]
+            return json_answer({"access_token": "good"}) if good else Answer(401, b"{}")
         if not self._knows(request.headers.get("authorization", "")):
             return Answer(401, b"{}")
         return json_answer({"token": "good"})

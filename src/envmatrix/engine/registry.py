@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from requests import RequestException, Response
+from requests import RequestException
 
-from envmatrix.engine.registry_access import Access
+from envmatrix.engine.registry_access import Access, Answer
 from envmatrix.engine.retries import patiently, told_pause
 from envmatrix.model.errors import EngineError, SurroundingsError
 
@@ -30,11 +30,6 @@ _ACCEPTED = f"{MANIFEST}, {INDEX}, {_DOCKER_MANIFEST}, {_DOCKER_INDEX}"
 _INDEXES = (INDEX, _DOCKER_INDEX)
 EMPTY = "application/vnd.oci.empty.v1+json"
 _EMPTY_DATA = b"{}"
-
-SECONDS = 60
-"""The time that a registry has to begin its answer, and for each part of it."""
-LARGEST_ANSWER = 32 * 2**20
-"""The largest manifest or document that is read, in bytes."""
 
 _NOT_FOUND = 404
 _TOO_MANY = 429
@@ -243,7 +238,7 @@ class Registry:
 
     # --- requests
 
-    def _put_manifest(self, repository: str, manifest: Manifest, reference: str) -> Response:
+    def _put_manifest(self, repository: str, manifest: Manifest, reference: str) -> Answer:
         answer = self._ask(
             "PUT", repository, f"manifests/{reference}", data=manifest.data, type_=manifest.type
         )
@@ -263,12 +258,12 @@ class Registry:
         type_: str = "application/octet-stream",
         parameters: Mapping[str, str] | None = None,
         missing: bool = False,
-    ) -> Response | None:
+    ) -> Answer | None:
         """Ask the registry, and again after a fault that may be gone; None: it is `missing`."""
         headers = {"Accept": _ACCEPTED} if data is None else {"Content-Type": type_}
         scope = f"repository:{repository}:pull" + (",push" if method in ("POST", "PUT") else "")
 
-        def once() -> Response | None:
+        def once() -> Answer | None:
             try:
                 answer = self.access.send(
                     method,
@@ -280,9 +275,9 @@ class Registry:
                 )
             except RequestException as error:
                 raise self._unreachable(repository, error) from error
-            if answer.status_code == _NOT_FOUND and missing:
+            if answer.status == _NOT_FOUND and missing:
                 return None
-            if not answer.ok:
+            if not answer.is_good:
                 raise self._refused(method, repository, answer)
             return answer
 
@@ -319,24 +314,24 @@ class Registry:
             transient=True,
         )
 
-    def _refused(self, method: str, repository: str, answer: Response) -> EngineError:
+    def _refused(self, method: str, repository: str, answer: Answer) -> EngineError:
         said = answer.text[:300]
-        if answer.status_code in _REFUSED:
+        if answer.status in _REFUSED:
             return EngineError(
-                f"the registry refuses this to the user ({answer.status_code}): {said}",
+                f"the registry refuses this to the user ({answer.status}): {said}",
                 where=self._where(repository),
                 next_step=f"log in with a user who may push there: "
                 f"`docker login {self.access.host}`",
                 kind="credentials",
             )
-        transient = answer.status_code == _TOO_MANY or answer.status_code >= _SERVER_ERROR
+        transient = answer.status == _TOO_MANY or answer.status >= _SERVER_ERROR
         found = EngineError(
-            f"the registry answers {method} with {answer.status_code}: {said}",
+            f"the registry answers {method} with {answer.status}: {said}",
             where=self._where(repository),
             next_step="run it again later: it goes on where it ended"
             if transient
             else "read what the registry says, and ask who runs it",
-            kind="rate-limited" if answer.status_code == _TOO_MANY else "registry",
+            kind="rate-limited" if answer.status == _TOO_MANY else "registry",
             transient=transient,
         )
         return told_pause(found, answer.headers.get("Retry-After", ""))

@@ -17,19 +17,44 @@ from urllib.parse import urljoin, urlsplit
 from docker import auth
 from docker.errors import DockerException
 from requests import ConnectionError as NoConnection
-from requests import PreparedRequest, Response, Session
+from requests import PreparedRequest, RequestException, Response, Session
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from envmatrix.model.errors import EngineError
 
 SECONDS = 60
+"""The time that a registry has to begin its answer, and for each part of it."""
+LARGEST_ANSWER = 32 * 2**20
+"""The largest answer that is read, in bytes: manifests and documents are small."""
+_CHUNK = 2**16
+_TOO_MANY = 429
+_SERVER_ERROR = 500
 _UNAUTHORIZED = 401
 _BAD_REQUEST = 400
 _HUB = "docker.io"
 _HUB_ADDRESS = "registry-1.docker.io"
 """Where Docker's own registry answers. Its name is another one."""
 _CHALLENGE = re.compile(r'([a-zA-Z_]+)="([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a registry answered, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the registry did what was asked."""
+        return self.status < _BAD_REQUEST
+
+    @property
+    def text(self) -> str:
+        """What it said."""
+        return self.content.decode("utf-8", "replace")
 
 
 class _Own(AuthBase):
@@ -110,18 +135,18 @@ class Access:
         headers: Mapping[str, str],
         data: bytes | None = None,
         parameters: Mapping[str, str] | None = None,
-    ) -> Response:
+    ) -> Answer:
         """Send a request, and log in where the registry asks for it.
 
         Raises:
-            RequestException: the registry cannot be reached.
+            RequestException: the registry cannot be reached, or its answer has no end.
         """
         address = urljoin(self._found_base(), path)
         # An upload may go to another host, which gets no credentials of this one.
         ours = urlsplit(address).netloc == urlsplit(self.base).netloc
 
-        def once() -> Response:
-            return self.session.request(
+        def once() -> Answer:
+            answer = self.session.request(
                 method,
                 address,
                 headers=dict(headers),
@@ -129,10 +154,13 @@ class Access:
                 params=dict(parameters or {}),
                 auth=_Own(self._headers.get(scope, "") if ours else ""),
                 timeout=SECONDS,
+                stream=True,
             )
+            with answer:
+                return Answer(answer.status_code, answer.headers, _read(answer))
 
         answer = once()
-        if answer.status_code == _UNAUTHORIZED and ours:
+        if answer.status == _UNAUTHORIZED and ours:
             self._headers.pop(scope, None)  # A token that was good once may have ended.
             if header := self._login(answer.headers.get("WWW-Authenticate", ""), scope):
                 self._headers[scope] = header
@@ -177,6 +205,8 @@ class Access:
         else:
             own = _Own(_basic(self.user, self.password)) if self.user else _Own()
             answer = self.session.get(realm, params=asked, auth=own, timeout=SECONDS)
+        if answer.status_code == _TOO_MANY or answer.status_code >= _SERVER_ERROR:
+            raise NoConnection(f"the server of tokens answers with {answer.status_code}")
         try:
             found = answer.json() if answer.ok else {}
             token = found.get("token") or found.get("access_token") or ""
@@ -190,6 +220,15 @@ class Access:
         if parts.scheme == "https":
             return True
         return parts.scheme == "http" and is_loopback(parts.netloc) and is_loopback(self.host)
+
+
+def _read(answer: Response) -> bytes:
+    data = bytearray()
+    for chunk in answer.iter_content(_CHUNK):
+        data += chunk
+        if len(data) > LARGEST_ANSWER:
+            raise RequestException(f"the answer is larger than {LARGEST_ANSWER} bytes")
+    return bytes(data)
 
 
 def is_loopback(host: str) -> bool:

@@ -16,7 +16,7 @@ import pytest
 import trustme
 from fake_registry import FakeRegistry, sha256
 
-from envmatrix.engine import retries
+from envmatrix.engine import registry_access, retries
 from envmatrix.engine.process import Cancelled
 from envmatrix.engine.registry import INDEX, MANIFEST, Registry
 from envmatrix.engine.registry_access import Access, is_loopback
@@ -191,6 +191,41 @@ def test_a_token_is_asked_for_and_used_again(
     assert registry.image("x", "tag", "amd64")
     assert registry.digest_of("x", "tag")
     assert len(fake.asked("GET /token")) == 1
+
+
+def test_an_identity_token_is_exchanged(
+    fake: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Registries of clouds give one in the place of a password."""
+    fake.users, fake.tokens = {"me": "pass"}, True
+    log_in(tmp_path, fake.host, monkeypatch, identitytoken="identity")
+    put_image(fake)
+    assert Registry.open(fake.host).digest_of("x", "tag")
+    assert len(fake.asked("POST /token")) == 1
+
+
+def test_a_server_of_tokens_that_fails_is_no_wrong_login(
+    fake: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked again. Where it fails for good, nobody is told to log in."""
+    fake.users, fake.tokens = {"me": "pass"}, True
+    log_in(tmp_path, fake.host, monkeypatch)
+    put_image(fake)
+    fake.fail("GET /token", 503, times=2)
+    assert Registry.open(fake.host).digest_of("x", "tag")
+    fake.fail("GET /token", 503, times=None)
+    with pytest.raises(EngineError, match="the server of tokens answers with 503"):
+        Registry.open(fake.host).digest_of("x", "tag")
+
+
+def test_an_answer_without_an_end_is_not_read_to_its_end(
+    fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry may send anything."""
+    monkeypatch.setattr(registry_access, "LARGEST_ANSWER", 10)
+    put_image(fake)
+    with pytest.raises(EngineError, match="larger than 10 bytes"):
+        Registry.open(fake.host).manifest("x", "tag")
 
 
 def test_a_login_that_cannot_be_read_is_told(
