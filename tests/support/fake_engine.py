@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase, translate
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -54,6 +55,7 @@ from fake_engine_faults import (
     VanishesMidRun,
 )
 from fake_engine_images import FakeImage, ImageStore, make_tar, sha256, tagged, with_size
+from fake_engine_registries import pulled, push
 from fake_http import STOP_SECONDS, Answer, Cut, HttpServer, Refused, Request, json_answer
 
 __all__ = [
@@ -316,6 +318,7 @@ class FakeEngine:
             ("POST", "/images/create", self._create_image),
             ("POST", "/images/load", images.loaded),
             ("POST", "/images/(.+)/tag", images.tag),
+            ("POST", "/images/(.+)/push", partial(push, images)),
             ("DELETE", "/images/(.+)", images.removed),
             ("POST", "/build", self._build),
             ("POST", "/build/cancel", builds.cancel),
@@ -458,9 +461,10 @@ class FakeEngine:
         tag = request.one("tag") or "latest"
         joint = "@" if tag.startswith("sha256:") else ":"
         architecture = request.one("platform").removeprefix("linux/")
-        return self._pull(f"{request.one('fromImage')}{joint}{tag}", architecture)
+        auth = request.headers.get("x-registry-auth", "")
+        return self._pull(f"{request.one('fromImage')}{joint}{tag}", architecture, auth)
 
-    def _pull(self, reference: str, architecture: str) -> Answer:
+    def _pull(self, reference: str, architecture: str, auth: str = "") -> Answer:
         refusal = self.faults.take(PullRefused, reference)
         if refusal and not refusal.in_stream:
             raise Refused(refusal.status, refusal.text(reference))
@@ -469,6 +473,10 @@ class FakeEngine:
             lines.append(_error_line(refusal.text(reference)))
         elif self.faults.take(DiskFull, "pull"):
             lines.append(_error_line(f"failed to register layer: write /layer: {NO_SPACE}"))
+        elif not self._is_pullable(reference) and reference.startswith("127.0.0.1:"):
+            found = pulled(self.images, reference, auth)
+            if isinstance(found, str):
+                lines.append(_error_line(found))
         elif not self._is_pullable(reference):
             raise Refused(404, PullRefused().text(reference))
         else:

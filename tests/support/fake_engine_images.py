@@ -288,6 +288,9 @@ class ImageStore:
         with self.lock:
             image = self.get(name)
             names = self.names_of(image)
+            if name in self.digests and names:
+                del self.digests[name]
+                return json_answer([{"Untagged": name}])
             by_id = tagged(name) not in self.names
             if not by_id:
                 return self._remove_by_name(image, tagged(name), names, force=force)

@@ -18,8 +18,6 @@ from envmatrix.cli.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 FILES = [*sorted(ROOT.glob(".github/workflows/*.yml")), ROOT / "action.yml"]
-NOT_YET = {"publish"}
-"""Commands that workflows name in a step that nobody runs unless it is asked for."""
 PINNED = re.compile(r"[\w-]+/[\w-]+@[0-9a-f]{40}")
 _OURS = re.compile(
     r'(?:^|[\s(])(?:envmatrix|"\$envmatrix"|"[^"\n]*/bin/envmatrix")\s+([^\n]*)', re.MULTILINE
@@ -100,8 +98,6 @@ def test_every_command_line_parses(arguments: list[str], tmp_path: Path) -> None
     root = typer.main.get_group(app)
     context = root.make_context("envmatrix", list(arguments))
     name, *rest = [*context._protected_args, *context.args]
-    if name in NOT_YET and name not in root.commands:
-        return
     root.commands[name].make_context(name, rest, parent=context)
 
 

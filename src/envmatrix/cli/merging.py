@@ -17,7 +17,9 @@ from envmatrix.cli.printing import (
     tell_of_known,
     warn,
 )
-from envmatrix.cli.publishing import (
+from envmatrix.cli.running import exit_code
+from envmatrix.cli.workspace import workspace_of
+from envmatrix.cli.writing import (
     Annotations,
     BaseUrl,
     Junit,
@@ -30,8 +32,6 @@ from envmatrix.cli.publishing import (
     publish,
     tell_ci,
 )
-from envmatrix.cli.running import exit_code
-from envmatrix.cli.workspace import workspace_of
 
 
 def merge(

@@ -232,7 +232,8 @@ def explain(
             for other in contradicted(workspace.reporting.compared([found]))
             if one.id in other.cells
         ]
-        print_story(one, found, drift, known, disagreements, verbose=verbose)
+        pull = workspace.publications.pull_command(found)
+        print_story(one, found, drift, known, disagreements, pull=pull, verbose=verbose)
 
 
 def probes(context: typer.Context, *, as_json: AsJson = False) -> None:

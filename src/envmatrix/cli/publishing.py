@@ -1,178 +1,206 @@
-"""What report, run and merge write beside the evidence: pages, and results for CI."""
+"""Commands about images in registries, and of unknown origin: publish, pull, inspect."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from shutil import which
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from envmatrix.cli.printing import warn
-from envmatrix.cli.workspace import Workspace
-from envmatrix.model.errors import InputError
-from envmatrix.store.files import write_text
-from envmatrix.store.layout import REPORT
+from envmatrix.cli.arguments import AsJson, Profile, Select
+from envmatrix.cli.printing import counted, print_json, say
+from envmatrix.cli.workspace import Workspace, workspace_of
+from envmatrix.model.errors import InputError, SurroundingsError
 
 if TYPE_CHECKING:
-    from envmatrix.model.evidence import Evidence
-    from envmatrix.model.expectations import Known
-    from envmatrix.report.changes import Change
-    from envmatrix.report.entries import Entry
-    from envmatrix.report.states import Snapshot
-
-Out = Annotated[Path | None, typer.Option("--out", help="Where to write.")]
-Readme = Annotated[
-    Path | None, typer.Option(help="Also put a compact grid between the markers of this file.")
-]
-Summary = Annotated[
-    Path | None,
-    typer.Option(help="Also add the grid to the end of this file: $GITHUB_STEP_SUMMARY."),
-]
-WithSite = Annotated[
-    bool,
-    typer.Option(
-        "--site", help="Also write the page of all cells, with API, feed and badges: site/."
-    ),
-]
-BaseUrl = Annotated[
-    str, typer.Option(help="With --site: the address at which its folder is served.")
-]
-Junit = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Also write JUnit XML: one test a cell.")
-]
-Annotations = Annotated[
-    bool,
-    typer.Option(
-        "--annotations",
-        help="Print ::error lines of GitHub for cells that are newly broken, to stderr.",
-    ),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What is written beside report.json. An `address` is that of the site."""
-
-    where: Path
-    readme: Path | None = None
-    summary: Path | None = None
-    site: bool = False
-    address: str = ""
+    from envmatrix.engine.client import Engine
+    from envmatrix.model.cells import Cell
+    from envmatrix.stages.publish import Outcome, Published
+    from envmatrix.stages.recipes import Built
 
 
 def publish(
-    workspace: Workspace,
-    outputs: Outputs,
-    cells: Sequence[Evidence],
-    entries: Sequence[Entry],
-    on_hosts: Sequence[Evidence],
-) -> None:
-    """Write a report of some cells. What can be wrong is found before anything is written.
-
-    Raises:
-        InputError: a page cannot be read, or evidence would be lost.
-        SurroundingsError: a file cannot be written.
-    """
-    from envmatrix.report.grid import SUMMARY_LIMIT, job_summary, markdown
-    from envmatrix.report.table import with_table
-    from envmatrix.stages.shards import forget_shard
-
-    where, readme, summary = outputs.where, outputs.readme, outputs.summary
-    pages = {}
-    if readme:
-        links = os.path.relpath(where / "cells", readme.parent)
-        page = with_table(_text_of(readme), markdown(entries, links), str(readme))
-        pages[readme.resolve()] = page  # A symbolic link stays one.
-    added = job_summary(entries, SUMMARY_LIMIT - _size(summary)) if summary else ""
-    workspace.reporting.write(cells, where, on_hosts)
-    forget_shard(where)
-    for path, text in pages.items():
-        write_text(path, text)
-    if summary:
-        _add(summary, added)
-    if outputs.site:
-        told = {entry.id: entry for entry in entries}
-        others = [cell for cell in workspace.cells if cell.id not in told]
-        told |= {entry.id: entry for entry in workspace.reporting.entries(others)}
-        every = [told[cell.id] for cell in workspace.cells]
-        first = workspace.site.write(every, workspace.reporting, where, outputs.address)
-        warn(f"the page: {workspace.layout.short(first)}")
-
-
-def before(workspace: Workspace, old: str | None) -> Snapshot | None:
-    """Return what was known before: what `old` names, or else the published report.
-
-    None where nothing is published: then no cell is newly broken.
-
-    Raises:
-        InputError: there is no such report, or it cannot be read.
-    """
-    from envmatrix.stages.comparing import Past
-
-    past = Past(workspace.layout)
-    if old is not None:
-        return past.states(old, datetime.now(UTC))
-    return past.at_hand() if (workspace.layout.reports / REPORT).is_file() else None
-
-
-def tell_ci(
-    cells: Sequence[Evidence],
-    known: Mapping[str, Known],
+    context: typer.Context,
+    select: Select = None,
+    profile: Profile = None,
     *,
-    junit: Path | None,
-    annotations: bool,
-    old: Snapshot | None,
-) -> tuple[Change, ...]:
-    """Write JUnit XML and print annotations, as far as they are asked for.
+    registry: Annotated[
+        str,
+        typer.Option(help="The registry, with a path if you like: registry.example.org/team."),
+    ],
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Also what is partial. Its tags say so.")
+    ] = False,
+    emulated: Annotated[
+        bool, typer.Option("--emulated", help="Also what was built and run under emulation.")
+    ] = False,
+    attestations: Annotated[
+        bool,
+        typer.Option("--attestations", help="Attach SBOM, provenance and test results."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Ask the registry, and change nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Push the images of cells that work, and note them in reports/published.json."""
+    from envmatrix.cli.at_work import at_work
+    from envmatrix.engine.client import Engine
+    from envmatrix.stages.publish import Asked, refuse_nothing
 
-    Returns:
-        The cells that are newly broken.
-
-    Raises:
-        SurroundingsError: the file cannot be written.
-    """
-    if junit:
-        from envmatrix.report.junit import junit as to_junit
-
-        write_text(junit, to_junit(cells, known))
-    if old is None:
-        return ()
-    from envmatrix.report.annotations import error_lines
-    from envmatrix.report.changes import regressions
-
-    found = regressions(old, cells, known)
-    if annotations:
-        warn(*error_lines(found))
-    return found
+    workspace = workspace_of(context)
+    cells = workspace.choose(select, profile)
+    asked = Asked(registry, partial, emulated, dry_run)
+    publisher = workspace.publisher
+    if attestations:
+        publisher = replace(publisher, documents=workspace.attesting.to_attach)
+    with at_work(workspace) as progress, Engine.connect(progress.tell) as engine:
+        done = publisher.publish(cells, asked, engine, progress)
+    refuse_nothing(done)
+    if as_json:
+        print_json(done.to_json())
+    else:
+        _print_published(done, workspace)
+    if done.is_bad:
+        raise typer.Exit(3)
 
 
-def _size(page: Path) -> int:
-    """Return the bytes of a file; 0 where there is none yet."""
-    try:
-        return page.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _add(page: Path, text: str) -> None:
-    """Add a text to the end of a file, which others may write, too."""
-    if not text:
-        warn(f"{page}: the grid was not added, because a summary of that size is not shown")
+def _print_published(done: Published, workspace: Workspace) -> None:
+    for one in done.cells:
+        _print_outcome(one, dry=done.dry)
+    for tag in done.tags:
+        why = f": {tag.why}" if tag.why else ""
+        say(f"{tag.state:<10}  tag {tag.repository}:{tag.tag} -> {tag.cell}{why}")
+    images = [one.publication for one in done.cells if one.publication]
+    if done.dry:
+        say(f"nothing was changed: {counted(len(images), 'image')} would be published")
         return
-    with page.open("a", encoding="utf-8") as file:
-        file.write(text)
+    moved = sum(one.publication.pushed for one in done.cells if one.publication and _is_new(one))
+    say(f"{counted(len(images), 'image')} published, {moved / 1e6:.1f} MB moved")
+    if images:
+        say(f"noted in {workspace.layout.short(workspace.layout.publications)}: commit it")
 
 
-def _text_of(page: Path) -> str:
-    try:
-        return page.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+def _is_new(one: Outcome) -> bool:
+    from envmatrix.stages.moving_tags import State
+
+    return one.state is State.PUSHED
+
+
+def _print_outcome(one: Outcome, *, dry: bool) -> None:
+    image = one.publication
+    if image is None:
+        say(f"{one.state:<10}  {one.cell}: {one.why}")
+        if one.next_step:
+            say(f"            next: {one.next_step}")
+        return
+    name = f"{image.registry}/{image.repository}:{image.tag}"
+    if dry and _is_new(one):
+        say(f"would push  {name}")
+        return
+    size = f" ({image.pushed / 1e6:.1f} MB)" if _is_new(one) else ""
+    say(f"{one.state:<10}  {name}{size}")
+
+
+def pull(
+    context: typer.Context,
+    select: Annotated[
+        list[str], typer.Argument(metavar="CELL...", help="Cell ids, globs or axis=value.")
+    ],
+    *,
+    registry: Annotated[
+        str, typer.Option(help="Only from this registry. Default: that of the last publish.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take the published images of cells, by digest, if they are those of their evidence."""
+    from envmatrix.cli.at_work import at_work
+    from envmatrix.engine.client import Engine
+    from envmatrix.model.image_names import cell_tag, run_command
+    from envmatrix.model.publications import split_registry
+
+    workspace = workspace_of(context)
+    cells = workspace.choose(select, None)
+    host = split_registry(registry)[0] if registry else ""
+    with at_work(workspace) as progress, Engine.connect(progress.tell) as engine:
+        progress.expect("pull", len(cells))
+        taken: dict[str, Built] = {}
+        for cell in cells:
+            progress.started("pull", cell.id)
+            found = taken[cell.id] = _pulled(workspace, engine, cell, host)
+            progress.finished("pull", cell.id, found.said, reused=found.reused)
+    accelerators = workspace.matrix.axes.accelerator
+    told = {
+        cell.id: run_command(cell_tag(cell), gpus=accelerators[cell.accelerator].cuda is not None)
+        for cell in cells
+    }
+    if as_json:
+        images: list[dict[str, Any]] = [
+            {
+                "id": cell.id,
+                "name": cell_tag(cell),
+                "layers": list(taken[cell.id].image.layers),
+                "start": told[cell.id],
+            }
+            for cell in cells
+        ]
+        print_json({"schema": 1, "cells": images})
+    else:
+        say(*(f"start it: {command}" for command in told.values()))
+
+
+def _pulled(workspace: Workspace, engine: Engine, cell: Cell, registry: str) -> Built:
+    from envmatrix.stages.image_records import ImageRecords
+
+    resolution = workspace.resolutions.of_cell(cell)
+    if resolution is None or resolution.lock is None:
         raise InputError(
-            f"the page for the table cannot be read: {error}",
-            where=str(page),
-            next_step="give a text file that holds the markers of the table",
-        ) from error
+            f"{cell.id} has no lock, so no image of it can be told to be the right one",
+            where=cell.id,
+            next_step=f"`envmatrix lock {cell.id}`",
+        )
+    images = ImageRecords(workspace.records, engine)
+    return workspace.pulling.pull(images, cell, resolution.lock, registry)
+
+
+def inspect(
+    context: typer.Context,
+    image: Annotated[str, typer.Argument(help="A name, an id or a digest that the engine has.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what an image is: its cell, its lock, its evidence, and whether it can be rebuilt."""
+    from envmatrix.engine.client import Engine
+
+    workspace = workspace_of(context)
+    with Engine.connect() as engine:
+        found = engine.images.find(image)
+        if found is None:
+            raise SurroundingsError(
+                f"the engine has no image {image!r:.200}",
+                where="inspect",
+                next_step="`docker images 'envmatrix/*'` lists those of envmatrix; "
+                "`envmatrix pull CELL` takes a published one",
+            )
+        config = engine.images.config(found.id)["config"]
+    from envmatrix.report.identity import CELL, identify
+
+    labels = config.get("Labels") or {}
+    cell = next((one for one in workspace.cells if one.id == labels.get(CELL)), None)
+    known = workspace.pulling.candidates(cell) if cell else ()
+    bootstrapped = any(one.base and one.base.origin == "bootstrap" for one in known)
+    missing = ["mmdebstrap is not installed"] if bootstrapped and not which("mmdebstrap") else []
+    identity = identify(
+        labels,
+        found.layers,
+        known,
+        workspace.pulling.inputs_of(cell) if cell else None,
+        workspace.publications,
+        is_declared=cell is not None,
+        missing=missing,
+    )
+    if as_json:
+        print_json({"schema": 1, "image": image, **identity.to_json()})
+    else:
+        say(*identity.told)

@@ -113,7 +113,10 @@ def recommend(
     host = None if no_host else this_host()
     question, taken = _with_host(workspace, asked, host) if host else (asked, [])
     facts = Facts(
-        workspace.matrix, {cell.id: cell for cell in workspace.cells}, workspace.committed_lock
+        workspace.matrix,
+        {cell.id: cell for cell in workspace.cells},
+        workspace.committed_lock,
+        workspace.publications.pull_command,
     )
     answers = [
         answer(replace(question, framework=name), entries, facts)

@@ -20,7 +20,8 @@ from envmatrix.cli.printing import (
     tell_of_known,
     warn,
 )
-from envmatrix.cli.publishing import (
+from envmatrix.cli.workspace import workspace_of
+from envmatrix.cli.writing import (
     Annotations,
     BaseUrl,
     Junit,
@@ -33,7 +34,6 @@ from envmatrix.cli.publishing import (
     publish,
     tell_ci,
 )
-from envmatrix.cli.workspace import workspace_of
 from envmatrix.model.errors import InputError, SurroundingsError
 from envmatrix.model.matrix import nearest
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 SCHEMAS = (
     "matrix",
+    "published",
     "amendments",
     "claims",
     "evidence",
@@ -70,6 +71,13 @@ def report(
     base_url: BaseUrl = "",
     junit: Junit = None,
     annotations: Annotations = False,
+    attestations: Annotated[
+        bool,
+        typer.Option(
+            "--attestations",
+            help="Also write SBOM, provenance and test results of each image: attestations/.",
+        ),
+    ] = False,
     max_age: Annotated[
         str | None,
         typer.Option(
@@ -95,6 +103,9 @@ def report(
     publish(workspace, Outputs(where, readme, summary, site, address), cells, entries, on_hosts)
     for amendment in workspace.book.idle_amendments():
         warn(f"note: the amendment of {amendment.said}, marks no evidence that is here")
+    if attestations:
+        count = counted(workspace.attesting.write(cells, where), "image")
+        warn(f"attestations of {count}: {workspace.layout.short(where)}/attestations/")
     tell_of_known(known)
     if as_json:
         print_json(workspace.reporting.document(cells, on_hosts).to_json())
@@ -162,6 +173,7 @@ def _schema(name: str) -> dict[str, Any]:
     from envmatrix.model import amendments, claims, matrix_file
     from envmatrix.model.evidence import Evidence
     from envmatrix.model.part import Part
+    from envmatrix.model.publications import Publications
     from envmatrix.report.api import DOCUMENTS
     from envmatrix.report.document import Report
     from envmatrix.report.history import Event
@@ -174,5 +186,6 @@ def _schema(name: str) -> dict[str, Any]:
     if make := written.get(name):
         return make()
     forms: dict[str, type[Part]] = {"report": Report, "evidence": Evidence, "history": Event}
+    forms["published"] = Publications
     forms |= {f"api-{document}": form for document, form in DOCUMENTS.items()}
     return forms[name].json_schema()

@@ -28,8 +28,8 @@ from envmatrix.cli.printing import (
     say,
     tell_of_known,
 )
-from envmatrix.cli.publishing import Annotations, Junit, before, tell_ci
 from envmatrix.cli.workspace import Workspace, workspace_of
+from envmatrix.cli.writing import Annotations, Junit, before, tell_ci
 from envmatrix.model.cells import Cell
 from envmatrix.model.errors import InputError, SurroundingsError
 from envmatrix.model.evidence import Evidence, Reproducible
@@ -137,6 +137,13 @@ def run(
     base: BaseOrigin = "auto",
     strict: Strict = False,
     isolated: Isolated = False,
+    from_registry: Annotated[
+        bool,
+        typer.Option(
+            "--from-registry",
+            help="Pull what is published in reports/published.json, and only probe it.",
+        ),
+    ] = False,
     prune: Annotated[
         bool,
         typer.Option(
@@ -150,7 +157,20 @@ def run(
 ) -> None:
     """Lock, build, probe and report: all stages in order."""
     workspace = workspace_of(context)
-    options = _options(base, jobs=jobs, fresh=fresh, prune=prune, isolated=isolated)
+    if fresh and from_registry:
+        raise InputError(
+            "--fresh builds everything anew, and --from-registry builds nothing that is published",
+            where="--from-registry",
+            next_step="leave one of the two out",
+        )
+    options = _options(
+        base,
+        jobs=jobs,
+        fresh=fresh,
+        prune=prune,
+        isolated=isolated,
+        from_registry=from_registry,
+    )
     done = _run(workspace, workspace.choose(select, profile), options, shard)
     known = workspace.reporting.known(done.cells)
     old = before(workspace, None) if annotations else None
@@ -196,6 +216,7 @@ def _options(
     probing: bool = True,
     prune: bool = False,
     isolated: bool = False,
+    from_registry: bool = False,
 ) -> Options:
     from envmatrix.stages.options import Options, Origin
 
@@ -210,6 +231,7 @@ def _options(
         probing=probing,
         prune=prune,
         isolated=isolated,
+        from_registry=from_registry,
     )
 
 

@@ -74,20 +74,19 @@ def print_story(
     known: Known | None = None,
     disagreements: Iterable[Comparison] = (),
     *,
+    pull: str = "",
     verbose: bool = False,
 ) -> None:
     """Print the answer about one cell; if `verbose` is set, the whole story of it.
 
     `drift` says how its system differs from the published. `known` is what the matrix knows of it,
-    and `disagreements` what vendors declare otherwise.
+    and `disagreements` what vendors declare otherwise. `pull` starts its published image.
     """
     say(f"{MARKS[found.verdict]} {cell.id}: {found.told}", style=COLOURS[found.verdict])
     say(f"  {sentence(found.axes, found.judgement, found)}")
     _print_reason(found)
     print_known(known)
-    if command := commands([found]).get(found.id):
-        say(f"  image:   envmatrix build {cell.id}", f"  start:   {command}")
-        say(f"           {WHY_SHARED_MEMORY}")
+    _print_start(found, pull)
     if found.serves:
         gpus = f"; GPUs: {', '.join(found.serves.generations)}" if found.serves.generations else ""
         say(f"  serves:  NVIDIA driver {found.serves.driver} and newer{gpus}")
@@ -115,6 +114,15 @@ def print_story(
         _print_image(found, found.image)
     if found.verdict is not Verdict.BROKEN:
         say(*(f"  log:     {path}" for path in logs_of(found)))
+
+
+def _print_start(found: Evidence, pull: str) -> None:
+    """Print the commands that give an image; `pull` starts the published one."""
+    if pull:
+        say(f"  pull:    {pull}")
+    if command := commands([found]).get(found.id):
+        say(f"  image:   envmatrix build {found.id}", f"  start:   {command}")
+        say(f"           {WHY_SHARED_MEMORY}")
 
 
 def _print_observed(found: Evidence) -> None:

@@ -26,6 +26,7 @@ from envmatrix.model.evidence import Inputs
 from envmatrix.model.expectations import Expected, expected
 from envmatrix.model.matrix import Matrix
 from envmatrix.model.matrix_file import read_matrix
+from envmatrix.model.publications import Publications, read_publications
 from envmatrix.model.selection import choose, published
 from envmatrix.store.book import Book
 from envmatrix.store.knowledge import Knowledge
@@ -41,8 +42,11 @@ if TYPE_CHECKING:
     from envmatrix.render.folders import Folders
     from envmatrix.render.sharing import Sharing
     from envmatrix.render.tree import Tree
+    from envmatrix.stages.attesting import Attesting
     from envmatrix.stages.lock import Locking
     from envmatrix.stages.merge import Merger
+    from envmatrix.stages.publish import Publisher
+    from envmatrix.stages.pulling import Pulling
     from envmatrix.stages.report import Reporting
     from envmatrix.stages.run import Runner
     from envmatrix.stages.shards import Cutter
@@ -152,6 +156,15 @@ class Workspace:
             InputError: the file cannot be read, or is wrong.
         """
         return read_claims(self.layout.claims)
+
+    @cached_property
+    def publications(self) -> Publications:
+        """The images that were pushed to registries.
+
+        Raises:
+            InputError: the file cannot be read, or is damaged.
+        """
+        return read_publications(self.layout.publications)
 
     @cached_property
     def packages(self) -> SystemPackages:
@@ -295,7 +308,7 @@ class Workspace:
         from envmatrix.stages.site import SiteWriter
 
         proves = {one.name: one.proves for one in self.probes.all}
-        return SiteWriter(self.matrix, self.layout, self.cells, proves)
+        return SiteWriter(self.matrix, self.layout, self.cells, proves, self.publications)
 
     @cached_property
     def runner(self) -> Runner:
@@ -312,12 +325,42 @@ class Workspace:
             self.folders,
             self.sharing,
             self.packages,
+            self.pulling,
         )
         probing = Probing(
             self.matrix, self.records, self.probes, self.probe_runner, self.amendments
         )
         return Runner(
             self.locking, building, probing, self.reporting.maker, self.knowledge, self.book
+        )
+
+    @cached_property
+    def pulling(self) -> Pulling:
+        """What takes published images from registries."""
+        from envmatrix.stages.pulling import Pulling
+
+        return Pulling(self.publications, self.book, self.folders, self._inputs_of)
+
+    @cached_property
+    def attesting(self) -> Attesting:
+        """What makes documents for supply chains."""
+        from envmatrix.stages.attesting import Attesting
+
+        by_id = {cell.id: cell for cell in self.cells}
+        return Attesting(self.layout, self.resolutions, self.packages, self.publications, by_id)
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """The publish stage."""
+        from envmatrix.stages.publish import Publisher
+
+        return Publisher(
+            self.matrix,
+            self.cells,
+            self.reporting,
+            self.records,
+            self.layout.publications,
+            self.publications,
         )
 
     @cached_property

@@ -21,7 +21,7 @@ from envmatrix.engine.build_cache import BuildCache
 from envmatrix.engine.connection import Connection
 from envmatrix.engine.failures import FAILURES, translated
 from envmatrix.engine.image import Image
-from envmatrix.engine.refusals import pull_refused, refused
+from envmatrix.engine.refusals import pull_refused, push_refused, refused
 from envmatrix.model.errors import EngineError
 
 # When and where an image was built, not what the image is.
@@ -97,6 +97,31 @@ class Images:
         if said is not None:
             raise pull_refused(reference, said)
         return self.get(reference)
+
+    def push(self, name: str, moved: set[str]) -> None:
+        """Push an image by a name of it. `moved` gets the short ids of the layers that had to move.
+
+        The name holds the registry and a tag. The engine names a layer by the beginning of its
+        diff id, or of its digest as it is packed.
+
+        Raises:
+            EngineError: the registry does not take it. Its class tells why.
+        """
+        repository, tag = parse_repository_tag(name)
+        said: str | None = None
+        with translated(f"push {name}"):
+            try:
+                events = self.connection.client.push(repository, tag, stream=True, decode=True)
+                for event in events:
+                    if "error" in event:
+                        said = str(event["error"])
+                        break
+                    if event.get("status") == "Pushed":
+                        moved.add(str(event.get("id") or ""))
+            except APIError as error:
+                said = str(error.explanation or error)
+        if said is not None:
+            raise push_refused(name, said)
 
     def import_tar(self, path: Path, name: str) -> Image:
         """Make an image of one layer from a tar of a root filesystem."""

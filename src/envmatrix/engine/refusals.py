@@ -98,11 +98,18 @@ _UNREACHABLE = re.compile(
     r"TLS handshake timeout|deadline exceeded|client\.timeout|request canceled",
     re.IGNORECASE,
 )
+_PASSING = re.compile(
+    _UNREACHABLE.pattern + r"|\bEOF\b|connection reset|broken pipe|use of closed network|"
+    r"toomanyrequests|too many requests|\b429\b|(?:status|code)[^0-9]{0,12}5\d\d|"
+    r"\b50[0234]\b|internal server error|bad gateway|service unavailable|gateway time-?out",
+    re.IGNORECASE,
+)
+"""What may be gone at the next try."""
 _PULLS = (
     _refusal(
         "rate-limited",
         r"toomanyrequests|too many requests|pull rate limit|\b429\b",
-        "its registry allows no more pulls for now",
+        "its registry allows no more of that for now",
         "log in (`docker login{registry}`), or wait and try again",
     ),
     _refusal(
@@ -170,8 +177,24 @@ def refused(
 
 def pull_refused(reference: str, said: str) -> EngineError:
     """Return the error for an image that cannot be pulled, with the class of the reason."""
-    where = f"pull {reference}"
-    what = f"{reference} cannot be pulled: "
+    return _by_registry("pull", reference, said)
+
+
+def push_refused(reference: str, said: str) -> EngineError:
+    """Return the error for an image that cannot be pushed, with the class of the reason."""
+    return _by_registry("push", reference, said)
+
+
+def _by_registry(doing: str, reference: str, said: str) -> EngineError:
+    found = _classed(doing, reference, said)
+    lasting = found.kind in ("credentials", "disk-full")
+    found.transient = bool(_PASSING.search(said)) and not lasting
+    return found
+
+
+def _classed(doing: str, reference: str, said: str) -> EngineError:
+    where = f"{doing} {reference}"
+    what = f"{reference} cannot be {doing}ed: "
     registry = registry_of(reference)
     for refusal in _PULLS:
         if refusal.pattern.search(said):

@@ -256,6 +256,11 @@ class Inputs(Part):
         ),
     ] = ""
 
+    def same_image(self, now: Inputs) -> bool:
+        """Return whether what is in the image depends on the same now: probes are not in it."""
+        names = ("lock", "dockerfile", "settings", "base")
+        return all(getattr(self, name) == getattr(now, name) for name in names)
+
     def changed(self, now: Inputs) -> list[str]:
         """Return what differs between these inputs and those of now, in words."""
         names = {

@@ -57,17 +57,19 @@ class Facts:
     """What an answer needs beside what is known of the cells.
 
     `lock_of` returns the path of the committed lock of a cell, and an empty text where none is.
+    `pull_of` returns the command that starts the published image of some evidence, or none.
     """
 
     matrix: Matrix
     cells: Mapping[str, Cell]
     lock_of: Callable[[str], str] = lambda _: ""
+    pull_of: Callable[[Evidence], str] = lambda _: ""
 
 
 class Command(Part):
     """A command that can be pasted."""
 
-    what: Annotated[str, Field(description="What it is for: image, start, uv, pip or lock.")]
+    what: Annotated[str, Field(description="What it is for: pull, image, start, uv, pip or lock.")]
     line: Annotated[str, Field(description="The command.")]
 
 
@@ -281,7 +283,9 @@ def commands_of(evidence: Evidence, facts: Facts) -> list[Command]:
     # pip looks at all indexes alike, and the locks were resolved so.
     uv = f" --index {cell.index} --index-strategy unsafe-best-match" if cell.index else ""
     pip = f" --extra-index-url {cell.index}" if cell.index else ""
+    pull = facts.pull_of(evidence)
     found = {
+        **({"pull": pull} if pull else {}),
         "image": f"envmatrix build {cell.id}",
         "start": run or run_command(cell_tag(cell), gpus=cuda),
         "uv": f"{venv} && uv pip install{uv} {packages}",

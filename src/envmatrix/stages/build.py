@@ -34,6 +34,7 @@ from envmatrix.stages.image_records import ImageRecords
 from envmatrix.stages.inspection import packages_of, sizes_of
 from envmatrix.stages.options import Options
 from envmatrix.stages.progress import Progress
+from envmatrix.stages.pulling import Pulling
 from envmatrix.stages.recipes import Built, Recipe, Step, recipe_key
 from envmatrix.stages.serving import Serving, serving
 from envmatrix.stages.systems import Systems
@@ -46,7 +47,10 @@ from envmatrix.store.resolutions import Resolutions
 
 @dataclass(frozen=True, slots=True)
 class Building:
-    """What every build needs, wherever the engine is."""
+    """What every build needs, wherever the engine is.
+
+    `pulling` takes images from registries; without it nothing is published.
+    """
 
     matrix: Matrix
     layout: Layout
@@ -55,6 +59,7 @@ class Building:
     folders: Folders
     sharing: Sharing
     packages: SystemPackages
+    pulling: Pulling | None = None
 
     @contextmanager
     def open(self, options: Options, progress: Progress) -> Iterator[Builder]:
@@ -206,7 +211,34 @@ class Builder:
         files = self.building.folders.cell(cell, lock)
         return Recipe(Step.CELL, cell.id, cell, files, base, lock)
 
+    def is_pulled(self, cell: Cell, lock: Lock, *, may_pull: bool) -> bool:
+        """Return whether the image of a cell comes from a registry, and needs no base here.
+
+        That is so where it was pulled and not built since, or where one is published that it
+        `may_pull`.
+        """
+        pulling = self.building.pulling
+        if pulling is None or self.fresh or self._is_built_here(cell, lock):
+            return False
+        if pulling.recorded(self.images, cell, lock):
+            return True
+        return may_pull and pulling.source(cell) is not None
+
+    def pulled(self, cell: Cell, lock: Lock) -> Built:
+        """Return the image of a cell as its registry serves it, pulled where it is not here.
+
+        Raises:
+            EngineError: it cannot be pulled, or is not what its evidence says.
+        """
+        pulling = self.building.pulling
+        assert pulling is not None  # noqa: S101  (for the type checker: is_pulled said so)
+        return pulling.recorded(self.images, cell, lock) or pulling.pull(self.images, cell, lock)
+
     def is_built(self, cell: Cell, lock: Lock) -> bool:
+        """Return whether the engine has the image of a cell, built on its base or pulled."""
+        return self._is_built_here(cell, lock) or self.is_pulled(cell, lock, may_pull=False)
+
+    def _is_built_here(self, cell: Cell, lock: Lock) -> bool:
         """Return whether the engine has the image of a cell on the base as it is now."""
         base_files = self.building.folders.base(cell)
         if base_files is None or self.fresh:

@@ -69,6 +69,8 @@ class EvidenceMaker:
         resolution = self.resolutions.of_cell(cell)
         observed = import_observations(results)
         layers = built.image.layers if built else ()
+        made = built if built and not built.pulled else None
+        below = base or (built if built and built.pulled else None)
         return Evidence(
             generated_at=_now(),
             tool=_tool(),
@@ -87,16 +89,16 @@ class EvidenceMaker:
             lock=self._wheels(resolution.lock) if resolution and resolution.lock else None,
             base=BaseImage(
                 id=cell.base_id,
-                origin=base.origin if base else None,
-                digest=base.digest if base else None,
-                python=self._python(cell) if base else None,
+                origin=below.origin or None if below else None,
+                digest=below.digest if below else None,
+                python=self._python(cell) if below else None,
             ),
             inputs=self._inputs(cell, results),
             image=self._image(cell, built) if built else None,
             reproducibility=self.rebuilds.of(layers),
             seconds=Seconds(
                 base=base.seconds if base else None,
-                build=built.seconds if built else None,
+                build=made.seconds if made else None,
                 probe=_total(results) if results else None,
             ),
             probes=tuple(results),

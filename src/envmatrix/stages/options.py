@@ -25,7 +25,10 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user chose for a run. `jobs` is None where the machine decides."""
+    """What the user chose for a run. `jobs` is None where the machine decides.
+
+    With `from_registry`, what is published is pulled and not built.
+    """
 
     jobs: int | None = None
     fresh: bool = False
@@ -33,6 +36,7 @@ class Options:
     probing: bool = True
     prune: bool = False
     isolated: bool = False
+    from_registry: bool = False
 
     def lanes(self, engine: Capacity) -> Mapping[str, int]:
         """Return how many pieces of work each lane does side by side.

@@ -42,7 +42,8 @@ class Built:
     """The image that a step made. `reused` says that an earlier run made it.
 
     `digest` is that of the system below in its registry; None: bootstrapped, or unknown. `sizes`
-    and `packages` are known of the image of a cell.
+    and `packages` are known of the image of a cell. One that is `pulled` came from a registry, with
+    the layers of its evidence: no base was built for it here.
     """
 
     image: Image
@@ -53,11 +54,12 @@ class Built:
     digest: str | None = None
     sizes: tuple[LayerSize, ...] = ()
     packages: tuple[str, ...] = ()
+    pulled: bool = False
 
     @property
     def said(self) -> str:
         """How long it took, in words."""
-        return f"{self.seconds:.0f} s"
+        return f"{self.seconds:.0f} s" + (", pulled" if self.pulled else "")
 
     @property
     def record(self) -> BuiltRecord:

@@ -27,6 +27,9 @@ from envmatrix.store.book import Book
 from envmatrix.store.knowledge import Knowledge
 from envmatrix.store.packages import between
 
+NAMED_AT_MOST = 5
+"""How many cells a note names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -37,6 +40,7 @@ class Run:
 
     cells: Sequence[Evidence]
     built: int = 0
+    pulled: int = 0
     probed: int = 0
     failed: int = 0
     pruned: bool = False
@@ -44,10 +48,11 @@ class Run:
     @property
     def said(self) -> str:
         """What was done, in a sentence."""
-        if not self.built and not self.probed and not self.failed:
+        if not any((self.built, self.pulled, self.probed, self.failed)):
             return "nothing built, nothing probed: no input has changed"
         images, probes = ("s" if number != 1 else "" for number in (self.built, self.probed))
-        return f"{self.built} image{images} built, {self.probed} probe{probes} run"
+        pulled = f"{self.pulled} pulled, " if self.pulled else ""
+        return f"{self.built} image{images} built, {pulled}{self.probed} probe{probes} run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +113,33 @@ class Runner:
         evidence: dict[str, Evidence] = {}
         with self.building.open(options, progress) as builder:
             cells = in_order(cells, options, self._seconds(cells))
-            unbuilt = [one for one in cells if not builder.is_built(one.cell, one.lock)]
+            pulled = {
+                one.cell.id
+                for one in cells
+                if builder.is_pulled(one.cell, one.lock, may_pull=options.from_registry)
+            }
+            unbuilt = [
+                one
+                for one in cells
+                if one.cell.id not in pulled and not builder.is_built(one.cell, one.lock)
+            ]
+            if options.from_registry and unbuilt:
+                progress.tell(_unpublished(unbuilt))
             check_disk(builder, unbuilt, options)
             if unbuilt:
                 builder.server()  # A port that is in use ends the run before any work starts.
             capacity = builder.engine.capacity
             items = items_of(
-                cells, unbuilt, self.building.sharing, options, options.ahead(capacity)
+                cells,
+                unbuilt,
+                self.building.sharing,
+                options,
+                options.ahead(capacity),
+                pulled=pulled,
             )
-            told = Counter(item.kind for item in items if item.kind not in UNTOLD)
-            for stage in Kind:
-                if told[stage]:
-                    progress.expect(stage, told[stage])
+            _expect(items, progress)
             by_id = {one.cell.id: one for one in cells}
-            worker = Worker(by_id, builder, self.probing, options, progress)
+            worker = Worker(by_id, builder, self.probing, options, progress, pulled)
 
             def do(item: Item, results: Mapping[str, Result]) -> Result:
                 result = worker.do(item, results)
@@ -145,7 +163,8 @@ class Runner:
         done = results.values()
         return evidence, Run(
             (),
-            built=sum(isinstance(result, Built) and not result.reused for result in done),
+            built=sum(_is_new(result) for result in done),
+            pulled=sum(_is_new(result, pulled=True) for result in done),
             probed=sum(result.ran for result in done if isinstance(result, Probed)),
             failed=sum(isinstance(result, Judgement) for result in done),
         )
@@ -166,9 +185,10 @@ class Runner:
         return published.packages if published else ()
 
     def _evidence(self, cell: Cell, results: Mapping[str, Result], builder: Builder) -> Evidence:
-        base = results[f"{Kind.BASE}:{cell.base_id}"]
+        base = results.get(f"{Kind.BASE}:{cell.base_id}")
         built = results[f"{Kind.BUILD}:{cell.id}"]
         probed = results.get(f"{Kind.PROBE}:{cell.id}")
+        pulled = isinstance(built, Built) and built.pulled
         if isinstance(built, Judgement):
             judgement = built
         elif isinstance(probed, Probed):
@@ -182,11 +202,11 @@ class Runner:
         return self.maker.of(
             cell,
             judgement,
-            base=base if isinstance(base, Built) else None,
+            base=base if isinstance(base, Built) and not pulled else None,
             built=built if isinstance(built, Built) else None,
             results=probed.results if isinstance(probed, Probed) else (),
             engine=builder.engine.version,
-            emulated=isinstance(base, Built) and builder.engine.emulates(cell.arch),
+            emulated=(pulled or isinstance(base, Built)) and builder.engine.emulates(cell.arch),
         )
 
     def _unbuilt(self, cell: Cell, resolutions: Found) -> Evidence:
@@ -194,3 +214,22 @@ class Runner:
             return self.maker.of(cell, excluded_by_rule(cell.excluded))
         problem = self.locking.resolutions.problem(cell)
         return self.maker.of(cell, resolutions[problem.key].judgement or LOCKED)
+
+
+def _is_new(result: Result, *, pulled: bool = False) -> bool:
+    """Return whether an item made an image now: built it, or pulled it where that is asked."""
+    return isinstance(result, Built) and not result.reused and result.pulled is pulled
+
+
+def _expect(items: Sequence[Item], progress: Progress) -> None:
+    """Say how many items of each stage there are."""
+    told = Counter(item.kind for item in items if item.kind not in UNTOLD)
+    for stage in Kind:
+        if told[stage]:
+            progress.expect(stage, told[stage])
+
+
+def _unpublished(cells: Sequence[Locked]) -> str:
+    names = ", ".join(one.cell.id for one in cells[:NAMED_AT_MOST])
+    more = f" and {len(cells) - NAMED_AT_MOST} more" if len(cells) > NAMED_AT_MOST else ""
+    return f"built, since no image as it would be now is published: {names}{more}"

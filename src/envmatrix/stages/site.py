@@ -13,11 +13,13 @@ from packaging.version import Version
 from envmatrix import __version__
 from envmatrix.model.cells import Cell
 from envmatrix.model.matrix import STACKED, Matrix
+from envmatrix.model.publications import NOTHING_PUBLISHED, Publications
 from envmatrix.report import answers
 from envmatrix.report.claims import contradicted
 from envmatrix.report.entries import Entry
 from envmatrix.report.machines import FOLDERS, for_machines, is_ours
-from envmatrix.report.site import Facts, Site, pages
+from envmatrix.report.site import pages
+from envmatrix.report.site_data import Facts, Site
 from envmatrix.stages.report import Reporting, entries_in, files_in
 from envmatrix.store.files import remove, sweep, using, write_text
 from envmatrix.store.layout import LOCK_NAME, Layout
@@ -41,6 +43,7 @@ class SiteWriter:
     layout: Layout
     cells: Sequence[Cell]
     proves: Mapping[str, str]
+    publications: Publications = NOTHING_PUBLISHED
 
     def write(
         self,
@@ -109,6 +112,11 @@ class SiteWriter:
             installs=self._installs(entries),
             proves=self.proves,
             files={cell.id: self._files(cell) for cell in self.cells if cell.id in executed},
+            pulls={
+                entry.id: pull
+                for entry in entries
+                if entry.evidence and (pull := self.publications.pull_command(entry.evidence))
+            },
         )
 
     def _installs(self, entries: Sequence[Entry]) -> dict[str, list[tuple[str, str]]]:

@@ -104,19 +104,27 @@ def items_of(
     sharing: Sharing,
     options: Options,
     ahead: int | None = None,
+    *,
+    pulled: Collection[str] = (),
 ) -> list[Item]:
     """Return the items of a run over `cells`, which are in the order in which they are begun.
 
-    The cells in `unbuilt` have no image yet. With `ahead`, there are wheels for that many cells at
-    the same time: the wheels of a cell are downloaded once the cell so many places before it is
-    built, and each wheel is discarded once no cell needs it.
+    The cells in `unbuilt` have no image yet. Those whose id is in `pulled` come from a registry:
+    they need no base and no wheels. With `ahead`, there are wheels for that many cells at the same
+    time: the wheels of a cell are downloaded once the cell so many places before it is built, and
+    each wheel is discarded once no cell needs it.
     """
     shared = frozenset() if options.fresh else _shared(unbuilt, sharing)
     items: dict[str, Item] = {}
     for place, one in enumerate(cells):
         begun = cells[place - ahead].cell.id if ahead and place >= ahead else None
-        for item in _items(one, shared, sharing, probing=options.probing, after=begun):
+        source = _pulled if one.cell.id in pulled else _built
+        for item in source(one, shared, sharing, begun):
             items.setdefault(item.key, item)
+        if options.probing:
+            build = f"{Kind.BUILD}:{one.cell.id}"
+            probe = Item(Kind.PROBE, one.cell.id, one.cell.id, ENGINE, (build,))
+            items.setdefault(probe.key, probe)
     discards = _discards(cells) if ahead else ()
     return [*_drops(items.values()), *discards, *items.values()]
 
@@ -129,15 +137,16 @@ def _shared(unbuilt: Sequence[Locked], sharing: Sharing) -> frozenset[Beginning]
     return frozenset(beginning for beginning, count in counts.items() if count > 1)
 
 
-def _items(
-    one: Locked,
-    shared: frozenset[Beginning],
-    sharing: Sharing,
-    *,
-    probing: bool,
-    after: str | None,
+def _pulled(one: Locked, _: frozenset[Beginning], __: Sharing, after: str | None) -> Iterator[Item]:
+    """Yield the item that pulls a cell in the place of its build, once `after` is built."""
+    waits = (f"{Kind.BUILD}:{after}",) if after else ()
+    yield Item(Kind.BUILD, one.cell.id, one.cell.id, DOWNLOAD, waits)
+
+
+def _built(
+    one: Locked, shared: frozenset[Beginning], sharing: Sharing, after: str | None
 ) -> Iterator[Item]:
-    """Yield the items of a cell. Its wheels are fetched once the cell `after` is built."""
+    """Yield the items that build a cell. Its wheels are fetched once the cell `after` is built."""
     cell = one.cell
     base = Item(Kind.BASE, cell.base_id, cell.id, ENGINE)
     waits = (f"{Kind.BUILD}:{after}",) if after else ()
@@ -152,10 +161,7 @@ def _items(
             layer = Item(Kind.LAYER, name, cell.id, ENGINE, below, len(steps))
             yield layer
             below = (base.key, fetch.key, layer.key)
-    build = Item(Kind.BUILD, cell.id, cell.id, ENGINE, below)
-    yield build
-    if probing:
-        yield Item(Kind.PROBE, cell.id, cell.id, ENGINE, (build.key,))
+    yield Item(Kind.BUILD, cell.id, cell.id, ENGINE, below)
 
 
 def _drops(items: Collection[Item]) -> Iterator[Item]:
@@ -198,13 +204,17 @@ def _cells_needing(ordered: Sequence[Locked]) -> Mapping[str, Sequence[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Does the items of a run, with one engine. `cells` are those of the run, by id."""
+    """Does the items of a run, with one engine. `cells` are those of the run, by id.
+
+    The cells whose id is in `pulled` come from a registry.
+    """
 
     cells: Mapping[str, Locked]
     builder: Builder
     probing: Probing
     options: Options
     progress: Progress
+    pulled: Collection[str] = ()
 
     def do(self, item: Item, results: Mapping[str, Result]) -> Result:
         """Do an item, from the results of its inputs.
@@ -265,6 +275,10 @@ class Worker:
         self.builder.wheelhouse.discard(wheels)
 
     def _build(self, item: Item, one: Locked, inputs: Sequence[Result]) -> Built | Judgement:
+        if one.cell.id in self.pulled:
+            return self._told(
+                item.kind, item.subject, lambda: self.builder.pulled(one.cell, one.lock)
+            )
         base, fetched, *_ = inputs
         for earlier in (base, fetched):
             if isinstance(earlier, Judgement):

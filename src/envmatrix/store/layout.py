@@ -11,6 +11,8 @@ STATE = ".envmatrix"
 LOCK_NAME = "requirements.lock"
 REPORT = "report.json"
 """The document of a report, in its folder."""
+PUBLISHED = "published.json"
+"""The images that were pushed to registries, beside the published evidence."""
 HISTORY = "history.jsonl"
 """The history of verdicts, beside the document."""
 _PACKAGE = Path(__file__).parents[1]
@@ -53,6 +55,11 @@ class Layout:
     def reports(self) -> Path:
         """The published evidence, which is committed."""
         return self.root / "reports"
+
+    @property
+    def publications(self) -> Path:
+        """The list of published images, which is committed."""
+        return self.reports / PUBLISHED
 
     @property
     def state(self) -> Path:

@@ -22,7 +22,8 @@ from envmatrix.model.probe_results import Observed, Outcome, ProbeResult
 from envmatrix.model.verdicts import NOT_ATTEMPTED, Judgement, Verdict
 from envmatrix.report.entries import Entry
 from envmatrix.report.history import Event, History
-from envmatrix.report.site import Facts, Site, headline, index_data, pages, periods, roots
+from envmatrix.report.site import headline, pages, periods, roots
+from envmatrix.report.site_data import Facts, Site, index_data
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 FACTS = Facts(
