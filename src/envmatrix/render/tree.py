@@ -16,6 +16,7 @@ from pathlib import Path
 
 from envmatrix.model.cells import Cell
 from envmatrix.model.errors import InputError
+from envmatrix.model.verdicts import Verdict
 from envmatrix.render.folders import DOCKERFILE, Folders
 from envmatrix.store.files import remove, using, write_text
 from envmatrix.store.layout import LOCK_NAME, Layout
@@ -75,14 +76,19 @@ class Tree:
         self._records = records
 
     def rendered(self, cells: Iterable[Cell]) -> tuple[dict[Path, str], list[Cell]]:
-        """Return the files that belong to `cells`, and the cells that have no lock to render."""
+        """Return the files that belong to `cells`, and the cells that have no lock to render.
+
+        A cell that is known to be impossible will never have one, and is not told.
+        """
         files: dict[Path, str] = {}
         unlocked = []
         for cell in cells:
             resolution = self._resolutions.of_cell(cell)
             base = self._folders.base(cell)
             if resolution is None or resolution.lock is None or base is None:
-                unlocked.append(cell)
+                known = resolution.judgement if resolution else None
+                if known is None or known.verdict is not Verdict.IMPOSSIBLE:
+                    unlocked.append(cell)
                 continue
             held = {
                 f"base/{cell.base_id}": base,
