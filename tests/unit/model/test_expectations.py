@@ -141,6 +141,7 @@ def test_each_known_failure_of_the_project_is_of_a_cell(real: Matrix) -> None:
     """Every entry names cells that there are, and a class."""
     found = expected(real, expand(real))
     assert {name.partition("-")[0] for name in found} == {
+        "torch",
         "torch+xla",
         "tensorflow+gan",
         "tensorflow+hub",
