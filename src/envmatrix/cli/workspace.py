@@ -192,7 +192,11 @@ class Workspace:
         return self.layout.short(path) if path.exists() else ""
 
     def _inputs_of(self, cell: Cell) -> Inputs | None:
-        return self.folders.inputs(cell, self.probes.hashes(cell), digest(self.probe_runner))
+        return self.folders.inputs(cell, self.probes.hashes(cell), self._runner_hash)
+
+    @cached_property
+    def _runner_hash(self) -> str:
+        return digest(self.probe_runner)
 
     @cached_property
     def probe_runner(self) -> str:

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,12 @@ _MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _MARK = b"# /// probe"
 ANY = "*"
 """In a header: every framework, or every stack."""
+
+
+@cache
+def _hash(source: str) -> str:
+    # The inputs of a hundred cells ask for it a thousand times.
+    return digest(source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class Probe:
     @property
     def sha256(self) -> str:
         """The hash of the file."""
-        return digest(self.source)
+        return _hash(self.source)
 
     @property
     def is_import(self) -> bool:
