@@ -117,7 +117,43 @@ def browser(session: nox.Session) -> None:
 def screenshots(session: nox.Session) -> None:
     """Draw the page of the committed evidence for README and docs."""
     install_browser(session)
-    session.run("python", "tests/browser/screenshots.py", *session.posargs)
+    session.run("python", "tests/browser/screenshots.py", env={"PYTHONPATH": "tests/support"})
+
+
+SMALL_MATRIX = """
+schema: 1
+resolve: {as_of: "2026-11-20"}
+axes:
+  os:
+    debian12:
+      {distribution: debian, codename: bookworm, glibc: "2.36", python: "3.11", image: "debian:12"}
+  python: ["3.11"]
+  accelerator: {cpu: {}}
+base: {installer: "uv==0.13.9", venv: ["pip"]}
+frameworks:
+  torch:
+    title: PyTorch
+    versions: ["2.10.0"]
+    variants: [{name: v, requires: ["torch=={version}"], accelerators: {cpu: [">=2"]}}]
+profiles: {quick: [{}]}
+"""
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build wheel and sdist into a folder (default: dist), and try the wheel outside a checkout."""
+    folder = Path(*(session.posargs or ["dist"])).resolve()
+    session.install("build", "twine")
+    session.run("python", "-m", "build", "--outdir", str(folder))
+    files = sorted(map(str, folder.iterdir()))
+    session.run("twine", "check", "--strict", *files)
+    session.install("--force-reinstall", *(name for name in files if name.endswith(".whl")))
+    elsewhere = Path(session.create_tmp())
+    (elsewhere / "matrix.yaml").write_text(SMALL_MATRIX, encoding="utf-8")
+    with session.chdir(elsewhere):
+        session.run("envmatrix", "--version")
+        session.run("envmatrix", "plan")
+        session.run("envmatrix", "report", "--site")
 
 
 @nox.session(python=supported_pythons())
