@@ -178,7 +178,8 @@ class _Compared:
         same = [cell for cell in known if self.floors[cell.id] == declared]
         # Tags of older wheels promise more than the wheels keep, so a lower one proves nothing.
         if other := [cell for cell in known if _minor(self.floors[cell.id]) > _minor(declared)]:
-            said = ", ".join(sorted({self.floors[cell.id] for cell in other}))
+            floors = ", ".join(sorted({self.floors[cell.id] for cell in other}))
+            said = f"{floors}, by the tag of the wheel"
             yield self._made("glibc", declared, Agreement.CONTRADICTED, said, other)
         elif same:
             yield self._made("glibc", declared, Agreement.CONFIRMED, declared, same)
@@ -259,11 +260,18 @@ def _cuda_of(cell: Entry) -> str:
 
 
 def _cudnn_of(cell: Entry) -> str:
-    """Return the cuDNN that the build in a cell was compiled against; nothing if it tells none."""
+    """Return the cuDNN of the build in a cell; nothing if it tells none.
+
+    It is the one that the build loads, which a release brings. That may be newer than the one that
+    it was compiled against: torch 2.9 brings 9.10.2, and was compiled against 9.8.0. The latter
+    counts where none was loaded.
+    """
     if not (cell.evidence and _cuda_of(cell)):
         return ""
-    told = dict(cell.evidence.observed.items()).get("cudnn_compiled")
-    return told if isinstance(told, str) and _NUMBERS.fullmatch(told) else ""
+    told = dict(cell.evidence.observed.items())
+    known = (told.get(name) for name in ("cudnn_loaded", "cudnn_compiled"))
+    versions = (one for one in known if isinstance(one, str) and _NUMBERS.fullmatch(one))
+    return next(versions, "")
 
 
 def _minor(glibc: str) -> int:

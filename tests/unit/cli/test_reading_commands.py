@@ -349,7 +349,11 @@ def test_the_glibc_of_a_claim_is_that_of_the_committed_lock(
     tagged = offline.read(path).replace("py3-none-any.whl", "py3-none-manylinux_2_28_x86_64.whl", 1)
     offline.write(path, tagged)
     (one,) = command(offline, "report", GOOD, "--json").document()["disagreements"]
-    assert (one["observed"], one["cells"], one["evidence"]) == ("2.28", [GOOD], [])
+    assert (one["observed"], one["cells"], one["evidence"]) == (
+        "2.28, by the tag of the wheel",
+        [GOOD],
+        [],
+    )
 
 
 def test_claims_that_are_wrong_are_an_error(offline: Folder, command: Commands) -> None:

@@ -152,9 +152,9 @@ def test_a_python_that_works_and_is_left_out_contradicts_a_whole_list() -> None:
 # --- CUDA and cuDNN --------------------------------------------------------------------------
 
 
-def on_cuda(line: str, cudnn: object = "9.10.2", **more: Any) -> Entry:
+def on_cuda(line: str, cudnn: object = "9.10.2", loaded: str | None = None, **more: Any) -> Entry:
     """Return a cell whose build tells a CUDA line and a cuDNN."""
-    observed = {"accelerator": line, "cudnn_compiled": cudnn}
+    observed = {"accelerator": line, "cudnn_compiled": cudnn, "cudnn_loaded": loaded}
     return entry(PARTIAL, accelerator=line, observed=observed, **more)
 
 
@@ -219,6 +219,14 @@ def test_a_cudnn_is_compared_as_far_as_both_go(
     assert found.observed == (observed if result != "unchecked" else "")
 
 
+def test_the_cudnn_that_a_build_loads_counts_before_the_one_it_was_compiled_against() -> None:
+    """A release brings the one that it loads, and that is what vendors declare."""
+    cell = on_cuda("cu128", "9.8.0", "9.10.2")
+    assert results(compare(claims(cudnn='"9.10.2.21"'), [cell], {})) == [
+        ("9.10.2.21", "confirmed", "9.10.2")
+    ]
+
+
 def test_a_build_without_cuda_has_no_cudnn_to_compare() -> None:
     """What a CPU build says of a cuDNN, and a cell that was not run, leave it open."""
     cells = [entry(WORKS, observed={"cudnn_compiled": "9.1"}), entry(BLOCKED)]
@@ -246,7 +254,7 @@ def test_a_claim_about_an_accelerator_is_about_its_builds() -> None:
 @pytest.mark.parametrize(
     ("floor", "result", "observed"),
     [
-        ("2.28", "contradicted", "2.28"),
+        ("2.28", "contradicted", "2.28, by the tag of the wheel"),
         ("2.17", "confirmed", "2.17"),
         ("2.5", "unchecked", ""),
         (None, "unchecked", ""),
