@@ -140,7 +140,9 @@ def diagnose_output(output: str, exit_code: int | None = None) -> Cause:
         "unknown",
         cause if last else "the output is empty",
         "read the output around that line; if it tells of a failure, send it to envmatrix as an "
-        "issue",
+        "issue"
+        if last
+        else "give the output of the program that failed, stderr too: `PROGRAM >log 2>&1`",
         last,
     )
 

@@ -1045,7 +1045,7 @@ _MODULES = (
         "module-removed",
         _NO_MODULE,
         "{module} is gone: Python {python} removed it",
-        "take Python {last} or older, {hint}or take a newer release of what imports it",
+        "take Python {last} or older{hint}, or take a newer release of what imports it",
         look_up("module", holders.REMOVED_FROM_PYTHON, "python", "last", "hint"),
     ),
     known(

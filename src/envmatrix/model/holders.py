@@ -251,7 +251,7 @@ DRIVERS = Table.of(
 # Modules of Python that a release of it removed.
 REMOVED_FROM_PYTHON = Table.of(
     {
-        r"^distutils(?:\.|$)": ("3.12", "3.11", 'or add "setuptools", which brings distutils, '),
+        r"^distutils(?:\.|$)": ("3.12", "3.11", ', or add "setuptools", which brings distutils'),
         r"^imp$": ("3.12", "3.11", ""),
         r"^asyncore$|^asynchat$|^smtpd$": ("3.12", "3.11", "or add pyasyncore and its siblings, "),
         r"^(?:binhex|asyncio\.compat)$": ("3.11", "3.10", ""),
