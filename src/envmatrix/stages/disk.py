@@ -36,12 +36,17 @@ def check_disk(builder: Builder, ahead: Sequence[Locked], options: Options) -> N
     )
     _check_space(
         [
-            (builder.wheelhouse.root, _missing(builder, ahead, options)),
+            (_made(builder.wheelhouse.root), _missing(builder, ahead, options)),
             (builder.engine.root, images),
         ],
         "free some disk, or select fewer cells"
         + ("" if options.prune else ", or give --prune: it removes what no cell ahead needs"),
     )
+
+
+def _made(folder: Path) -> Path:
+    """Return a folder, or the one above that is there: a first download makes the wheelhouse."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
 
 
 def _missing(builder: Builder, ahead: Sequence[Locked], options: Options) -> int:

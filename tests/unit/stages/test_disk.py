@@ -181,3 +181,14 @@ def test_a_run_that_does_not_fit_builds_nothing(
     with pytest.raises(DiskError, match="0 bytes are free"):
         project.workspace().runner.run(project.cells(GOOD), Options(1), Told())
     assert fake.build_records == []
+
+
+def test_the_disk_of_a_folder_that_is_not_made_yet_counts(
+    builder: Builder, project: Folder, fake: FakeEngine, free: SimpleNamespace
+) -> None:
+    """A first run has no wheelhouse. Its wheels need disk all the same."""
+    shutil.rmtree(builder.wheelhouse.root)
+    fake.facts = Facts(operating_system="Docker Desktop", reaches=False, root="")
+    with project.workspace().runner.building.open(Options(), Told()) as elsewhere:
+        assert not elsewhere.wheelhouse.root.exists()
+        assert "about 1.0 GB" in refusal(elsewhere, ahead(project, good=1)).what
