@@ -250,7 +250,7 @@ def _run(
             forget_shard(where)  # A run that fails leaves no report that looks like its own.
         done = workspace.runner.run(ours, options, progress)
         if options.probing:
-            workspace.reporting.write(done.cells, where)
+            workspace.reporting.write(done.cells, where, claims=False)
         if options.probing and part:
             write_shard(where, part, cells, ours)
         return done

@@ -92,9 +92,17 @@ class Reporting:
         return document(cells, host, on_hosts, self.known(cells), compared)
 
     def write(
-        self, cells: Sequence[Evidence], where: Path, on_hosts: Sequence[Evidence] = ()
+        self,
+        cells: Sequence[Evidence],
+        where: Path,
+        on_hosts: Sequence[Evidence] = (),
+        *,
+        claims: bool = True,
     ) -> None:
         """Write report.json, table.md, and a file for each cell, each host and each system.
+
+        Without `claims` it does not tell what vendors declare: that takes a look at every cell of a
+        release, and a run that has nothing to do should take no time.
 
         The published report also gets the changes of its cells at the end of history.jsonl, and so
         does any other folder that has such a file.
@@ -119,7 +127,7 @@ class Reporting:
             if held := self.packages.held(found.layers):
                 system = system_id(found.axes.os, found.axes.arch)
                 texts[where / "packages" / f"{system}.txt"] = "".join(f"{line}\n" for line in held)
-        compared = self.compared(cells)
+        compared = self.compared(cells) if claims else []
         report = self.document(cells, on_hosts, compared)
         texts[where / REPORT] = to_text(report.to_json())
         texts[where / "table.md"] = page(cells, on_hosts, report.known, compared)
