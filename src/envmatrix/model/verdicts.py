@@ -26,6 +26,16 @@ class Verdict(StrEnum):
     IMPOSSIBLE = "impossible"
     UNKNOWN = "unknown"
 
+    @property
+    def was_run(self) -> bool:
+        """Whether it is the verdict of a cell that was run."""
+        return self not in (Verdict.IMPOSSIBLE, Verdict.UNKNOWN)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether nothing that could be run in the cell failed."""
+        return self in (Verdict.WORKS, Verdict.PARTIAL)
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:

@@ -47,7 +47,6 @@ from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.report.entries import Entry, grouped
 from envmatrix.report.questions import AXES, Prefer, Question, spoken
 
-USABLE = (Verdict.WORKS, Verdict.PARTIAL)
 CHANGES = 5
 """How many ways to an answer are told."""
 
@@ -160,7 +159,7 @@ def _best(question: Question, entries: Iterable[Entry], facts: Facts) -> Entry |
 
 
 def _is_usable(entry: Entry) -> bool:
-    return entry.evidence is not None and entry.verdict in USABLE
+    return entry.evidence is not None and entry.verdict.is_usable
 
 
 def _fits_axes(entry: Entry, question: Question) -> bool:

@@ -17,7 +17,6 @@ from envmatrix.report.releases import Release, newest
 
 NAMED: Final = 4
 """The Pythons that a badge names. More are told by their ends."""
-_RUN: Final = (Verdict.WORKS, Verdict.PARTIAL, Verdict.BROKEN)
 _COLOURS: Final = {
     Verdict.WORKS: "brightgreen",
     Verdict.PARTIAL: "yellow",
@@ -38,7 +37,7 @@ def badges(found: Mapping[str, Sequence[Release]]) -> dict[str, Badge]:
     """Return the badges by path: badges/torch.json, badges/torch/2.13.0.json."""
     made: dict[str, Badge] = {}
     for framework, listed in found.items():
-        run = [release for release in listed if release.verdict in _RUN]
+        run = [release for release in listed if release.verdict.was_run]
         if run:
             made[f"badges/{framework}.json"] = _of_framework(framework, run)
         for release in run:
@@ -47,7 +46,7 @@ def badges(found: Mapping[str, Sequence[Release]]) -> dict[str, Badge]:
 
 
 def _of_framework(framework: str, run: Sequence[Release]) -> Badge:
-    best = next(filter(None, (newest(run, verdict) for verdict in _RUN)))
+    best = next(filter(None, (newest(run, verdict) for verdict in Verdict)))
     if best.verdict is Verdict.BROKEN:
         return Badge(label=framework, message="none works", color="red")
     return Badge(

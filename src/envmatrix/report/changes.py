@@ -21,8 +21,6 @@ from envmatrix.report.table import escaped
 NAMED = 100
 """The cells of a group that Markdown names. A job summary of more than 1024 kB is dropped whole."""
 
-_WAS_RUN = (Verdict.WORKS, Verdict.PARTIAL, Verdict.BROKEN)
-
 
 class Group(StrEnum):
     """What became of a cell. The order is that in which people want to read it."""
@@ -65,7 +63,7 @@ class Change:
             return Group.UNCHANGED
         if new.verdict is Verdict.WORKS:
             return Group.NEWLY_WORKS
-        if new.verdict is Verdict.UNKNOWN and old.verdict in _WAS_RUN:
+        if new.verdict is Verdict.UNKNOWN and old.verdict.was_run:
             return Group.NO_LONGER_RUN
         return Group.NO_LONGER_WORKS if old.verdict is Verdict.WORKS else Group.CHANGED
 

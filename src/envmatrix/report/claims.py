@@ -234,7 +234,7 @@ def _is_meant(claim: Claim, cell: Entry) -> bool:
 
 
 def _runs(cell: Entry) -> bool:
-    return cell.verdict in (Verdict.WORKS, Verdict.PARTIAL)
+    return cell.verdict.is_usable
 
 
 def _running(python: str, cells: Iterable[Entry]) -> str:

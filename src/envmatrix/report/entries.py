@@ -42,8 +42,7 @@ class Entry:
     @property
     def was_run(self) -> bool:
         """Whether an image of the cell was built or tried, and the result still counts."""
-        run = (Verdict.WORKS, Verdict.PARTIAL, Verdict.BROKEN)
-        return self.evidence is not None and self.evidence.verdict in run
+        return self.evidence is not None and self.evidence.verdict.was_run
 
     @property
     def emulated(self) -> bool:

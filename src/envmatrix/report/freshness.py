@@ -9,12 +9,10 @@ from datetime import datetime, timedelta
 
 from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Evidence
-from envmatrix.model.verdicts import Verdict
 from envmatrix.report.states import utc
 
 _AGE = re.compile(r"([1-9][0-9]{0,4})([hdw])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
-_RUN = (Verdict.WORKS, Verdict.PARTIAL, Verdict.BROKEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Freshness:
 
 def executed(cells: Iterable[Evidence]) -> list[Evidence]:
     """Return the evidence of cells that were run. Nothing else has an age: it is made anew."""
-    return [cell for cell in cells if cell.verdict in _RUN]
+    return [cell for cell in cells if cell.verdict.was_run]
 
 
 def freshness(cells: Iterable[Evidence]) -> Freshness:

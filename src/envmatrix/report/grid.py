@@ -24,7 +24,6 @@ SUMMARY_LIMIT = 1_000_000
 WIDTH = 80
 """The columns of a grid as text."""
 
-_RUN = (Verdict.WORKS, Verdict.PARTIAL, Verdict.BROKEN)
 _TOLD = (Verdict.BROKEN, Verdict.PARTIAL)
 _FIELD = 6
 """The columns of one field of a grid as text."""
@@ -172,7 +171,7 @@ def _differences(grid: Grid) -> Iterator[str]:
         for python, entries in row.cells.items():
             kinds = {(entry.verdict, entry.emulated) for entry in entries}
             emulated = any(entry.emulated for entry in entries)
-            was_run = any(entry.verdict in _RUN for entry in entries)
+            was_run = any(entry.verdict.was_run for entry in entries)
             if was_run and (len(kinds) > 1 or emulated):
                 what = escaped(f"{grid.framework} {row.label}")
                 yield f"{what} on Python {python}: " + "; ".join(_parts(entries))
@@ -182,7 +181,7 @@ def _parts(entries: Sequence[Entry]) -> Iterator[str]:
     """Yield each verdict of some cells with the cells that have it. What was not run is counted."""
     for verdict in BEST_FIRST:
         having = [entry for entry in entries if entry.verdict is verdict]
-        if having and verdict in _RUN:
+        if having and verdict.was_run:
             places = [
                 escaped(place(one.axes)) + (" (emulated)" if one.emulated else "") for one in having
             ]

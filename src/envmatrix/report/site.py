@@ -33,7 +33,6 @@ from envmatrix.report.states import State
 from envmatrix.report.svg import curve, stacked
 from envmatrix.report.table import MARKS
 
-_WAS_RUN = {Verdict.WORKS, Verdict.PARTIAL, Verdict.BROKEN}
 EVIDENCE = "../"
 """Where the evidence files lie, as seen from index.html: the site is a folder of the report."""
 
@@ -128,10 +127,7 @@ def headline(site: Site) -> str:
         first, last = min(days), max(days)
         when = f" on {first}" if first == last else f" from {first} to {last}"
     declared = len(site.entries)
-    ran = ", ".join(
-        f"{counts[verdict]} {verdict}"
-        for verdict in (Verdict.WORKS, Verdict.PARTIAL, Verdict.BROKEN)
-    )
+    ran = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if verdict.was_run)
     return (
         f"{run:,} combinations were built as images, and probes ran in each{when}: {ran}. Of all "
         f"{declared:,} declared ones, {counts[Verdict.IMPOSSIBLE]:,} more are proven impossible, "
@@ -169,7 +165,7 @@ def _gathered(title: str, cells: Sequence[Change]) -> Gathered:
     broken = {one.id for root in caused for one in root.changes}
     others = [one for one in cells if one.id not in broken]
     # What was never run has little to tell, and there is much of it.
-    told = tuple(one for one in others if _WAS_RUN & {one.old and one.old.verdict, _now(one)})
+    told = tuple(one for one in others if _was_run(one.old) or _was_run(one.new))
     untold = len(others) - len(told)
     by_cause = [(root.said, root.changes) for root in caused]
     if told:
@@ -179,8 +175,8 @@ def _gathered(title: str, cells: Sequence[Change]) -> Gathered:
     return Gathered(title, len(cells), tuple(by_cause))
 
 
-def _now(change: Change) -> Verdict | None:
-    return change.new.verdict if change.new else None
+def _was_run(state: State | None) -> bool:
+    return state is not None and state.verdict.was_run
 
 
 def roots(entries: Iterable[Entry], known: Mapping[str, Known] | None = None) -> list[Root]:
@@ -212,7 +208,7 @@ def _cell(site: Site, evidence: Evidence) -> dict[str, Any]:
         "title": site.facts.titles.get(evidence.axes.framework, evidence.axes.framework),
         "known": site.known[evidence.id].said if evidence.id in site.known else "",
         "pull": site.facts.pulls.get(evidence.id, ""),
-        "usable": evidence.verdict in (Verdict.WORKS, Verdict.PARTIAL),
+        "usable": evidence.verdict.is_usable,
         "installs": site.facts.installs.get(evidence.id, ()),
         "compared": [(name, declared.get(name, ""), observed.get(name, "")) for name in names],
         "since": _day(since.date()) if since else "",

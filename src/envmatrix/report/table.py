@@ -204,7 +204,7 @@ def _observed(one: Comparison) -> str:
 
 def commands(cells: Sequence[Evidence]) -> dict[str, str]:
     """Return the command that starts the image of each cell that can be used, by the cell's id."""
-    usable = (cell for cell in cells if cell.verdict in (Verdict.WORKS, Verdict.PARTIAL))
+    usable = (cell for cell in cells if cell.verdict.is_usable)
     return {cell.id: cell.image.run for cell in usable if cell.image and cell.image.run}
 
 

@@ -212,7 +212,7 @@ class Reporting:
 
 
 def _was_run(verdict: Verdict | None) -> bool:
-    return verdict not in (None, Verdict.UNKNOWN, Verdict.IMPOSSIBLE)
+    return verdict is not None and verdict.was_run
 
 
 def files_in(folder: Path, ending: str) -> list[Path]:

@@ -103,7 +103,7 @@ class Runner:
             cell_id: evidence
             for cell_id, evidence in found.items()
             if evidence
-            and evidence.verdict in (Verdict.WORKS, Verdict.PARTIAL, Verdict.BROKEN)
+            and evidence.verdict.was_run
             and not (isolated and any(one.ran is Way.SHARED for one in evidence.probes))
         }
 

@@ -188,7 +188,7 @@ class Book:
 
 
 def _was_run(evidence: Evidence | None) -> bool:
-    return evidence is not None and evidence.verdict not in (Verdict.UNKNOWN, Verdict.IMPOSSIBLE)
+    return evidence is not None and evidence.verdict.was_run
 
 
 def _of_host(error: UnreadableEvidenceError) -> UnreadableEvidenceError:
