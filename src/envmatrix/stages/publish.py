@@ -35,7 +35,7 @@ from envmatrix.model.publications import (
     repository_of,
     split_registry,
 )
-from envmatrix.model.verdicts import Verdict
+from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.report.states import utc
 from envmatrix.stages.image_records import NameRecord
 from envmatrix.stages.moving_tags import BAD, MovingTags, Noted, State, TagOutcome
@@ -185,8 +185,8 @@ class _Work:
         return found
 
     def _cell(self, cell: Cell) -> Outcome:
-        evidence = self.of.reporting.knowledge.current(cell)
-        if outcome := self._unproven(cell, evidence):
+        judgement, evidence = self.of.reporting.knowledge.of(cell)
+        if outcome := self._unproven(cell, judgement, evidence):
             return outcome
         assert evidence is not None  # noqa: S101  (for the type checker: it is proven)
         repository = repository_of(cell.framework, self.path)
@@ -218,9 +218,10 @@ class _Work:
         self.tags.move(cell_tag_of(cell, evidence.verdict), published, cell, remote.manifest)
         return Outcome(cell.id, state, publication=published)
 
-    def _unproven(self, cell: Cell, evidence: Evidence | None) -> Outcome | None:
+    def _unproven(
+        self, cell: Cell, judgement: Judgement, evidence: Evidence | None
+    ) -> Outcome | None:
         """Return why a cell is not published, if nothing proves that it works."""
-        judgement = self.of.reporting.knowledge.judgement(cell)
         if judgement.verdict in (Verdict.BROKEN, Verdict.IMPOSSIBLE):
             return Outcome(cell.id, State.LEFT_OUT, f"it is {judgement.verdict}")
         run = f"`envmatrix run {cell.id}`"

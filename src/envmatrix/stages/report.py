@@ -51,14 +51,12 @@ class Reporting:
 
     def evidence(self, cell: Cell) -> Evidence:
         """Return the evidence of a cell if it is current, or else what is known without it."""
-        return self.knowledge.current(cell) or self.maker.of(cell, self.knowledge.judgement(cell))
+        judgement, evidence = self.knowledge.of(cell)
+        return evidence or self.maker.of(cell, judgement)
 
     def entries(self, cells: Iterable[Cell]) -> list[Entry]:
         """Return what is known of each cell. The evidence of thousands is not made for that."""
-        return [
-            Entry(cell.id, cell.axes, self.knowledge.judgement(cell), self.knowledge.current(cell))
-            for cell in cells
-        ]
+        return [Entry(cell.id, cell.axes, *self.knowledge.of(cell)) for cell in cells]
 
     def known(self, cells: Iterable[Evidence]) -> dict[str, Known]:
         """Return what the matrix knows of cells, compared with their evidence, by cell id."""

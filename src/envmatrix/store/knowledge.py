@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from envmatrix.model.amendments import Amendment
 from envmatrix.model.cells import Cell
@@ -36,45 +36,48 @@ class Knowledge:
 
     def current(self, cell: Cell) -> Evidence | None:
         """Return the evidence of a cell, if none of its inputs has changed since."""
-        if cell.excluded:
-            return None
-        try:
-            return self._current(cell, self._book.candidates(cell.id))
-        except UnreadableEvidenceError:
-            return None
-
-    def _current(self, cell: Cell, candidates: Sequence[Evidence]) -> Evidence | None:
-        """Return the best evidence that holds: a stale file here hides no published one."""
-        return next((one for one in candidates if not self._changes(cell, one)), None)
+        return self.of(cell)[1]
 
     def judgement(self, cell: Cell) -> Judgement:
         """Return what is known of a cell."""
+        return self.of(cell)[0]
+
+    def of(self, cell: Cell) -> tuple[Judgement, Evidence | None]:
+        """Return what is known of a cell, and the evidence that it rests on, with one look.
+
+        There is none where the cell was never run, and where none of its inputs is as it was.
+        """
         if cell.excluded:
-            return excluded_by_rule(cell.excluded)
+            return excluded_by_rule(cell.excluded), None
         try:
             candidates = self._book.candidates(cell.id)
             amended = None if candidates else self._book.amended(cell.id)
         except UnreadableEvidenceError as error:
-            return Judgement(
+            unreadable = Judgement(
                 Verdict.UNKNOWN,
                 "plan",
                 "unreadable-evidence",
                 f"{error.where}: {error.what}",
                 error.next_step,
             )
+            return unreadable, None
         if amended:
-            return _amended(*amended)
+            return _amended(*amended), None
         if not candidates:
-            return (self._resolutions.judgement(cell) or NOT_ATTEMPTED).about(cell.id)
-        if current := self._current(cell, candidates):
-            return current.judgement
-        stale = candidates[0]
+            return (self._resolutions.judgement(cell) or NOT_ATTEMPTED).about(cell.id), None
+        # The best that holds: a stale file here hides no published one.
+        for one in candidates:
+            if not self._changes(cell, one):
+                return one.judgement, one
+        return self._stale(cell, candidates[0]), None
+
+    def _stale(self, cell: Cell, evidence: Evidence) -> Judgement:
         found = Judgement(
             Verdict.UNKNOWN,
             "plan",
             "stale",
-            f"the verdict of {stale.generated_at.date()} was {stale.verdict}, and these inputs "
-            f"have changed since: {', '.join(self._changes(cell, stale))}",
+            f"the verdict of {evidence.generated_at.date()} was {evidence.verdict}, and these "
+            f"inputs have changed since: {', '.join(self._changes(cell, evidence))}",
             RUN,
         )
         return found.about(cell.id)
