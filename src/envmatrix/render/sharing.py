@@ -137,18 +137,22 @@ class Sharing:
     ) -> None:
         self._published = published
         self._committed_lock = committed_lock
+        self._groups: dict[Place, Sequence[Group]] = {}
 
     @cached_property
-    def _groups(self) -> Mapping[Place, Sequence[Group]]:
-        locks: dict[Place, list[Lock]] = {}
+    def _by_place(self) -> Mapping[Place, Sequence[Cell]]:
+        cells: dict[Place, list[Cell]] = {}
         for cell in self._published:
-            if lock := self._committed_lock(cell):
-                locks.setdefault(_place(cell), []).append(lock)
-        return {place: share(held) for place, held in locks.items()}
+            cells.setdefault(_place(cell), []).append(cell)
+        return cells
 
     def groups(self, cell: Cell) -> Sequence[Group]:
         """Return the groups of wheels that cells on the base of this cell share."""
-        return self._groups.get(_place(cell), ())
+        place = _place(cell)
+        if place not in self._groups:
+            locks = map(self._committed_lock, self._by_place.get(place, ()))
+            self._groups[place] = share([lock for lock in locks if lock])
+        return self._groups[place]
 
     def steps(self, cell: Cell, lock: Lock) -> tuple[Step, ...]:
         """Return the steps that install the wheels of a cell."""

@@ -65,7 +65,7 @@ class Pulling:
     def candidates(self, cell: Cell) -> Sequence[Evidence]:
         """Return all evidence of a cell that counts and can be read."""
         try:
-            return self.book.candidates(cell.id)
+            return list(self.book.candidates(cell.id))
         except UnreadableEvidenceError:
             return ()
 

@@ -6,7 +6,7 @@ Evidence that an amendment marks invalid stays where it is, and counts for nothi
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -42,8 +42,8 @@ class Book:
         """
         return next(iter(self.candidates(cell_id)), None)
 
-    def candidates(self, cell_id: str) -> Sequence[Evidence]:
-        """Return all evidence of a cell that counts, the best first.
+    def candidates(self, cell_id: str) -> Iterator[Evidence]:
+        """Yield all evidence of a cell that counts, the best first, each as it is asked for.
 
         A verdict comes before `unknown`: an attempt that failed says nothing about the cell. Then
         this machine's evidence comes before the published.
@@ -51,7 +51,7 @@ class Book:
         Raises:
             UnreadableEvidenceError: there is a file, and no file can be read.
         """
-        return [one for one in self._all(cell_id) if not self.is_amended(one)]
+        return (one for one in self._all(cell_id) if not self.is_amended(one))
 
     def amended(self, cell_id: str) -> tuple[Evidence, Amendment] | None:
         """Return the best evidence of a cell that is marked invalid, and by what.
@@ -83,18 +83,25 @@ class Book:
                 found.append(one)
         return found
 
-    def _all(self, cell_id: str) -> Sequence[Evidence]:
-        found = []
+    def _all(self, cell_id: str) -> Iterator[Evidence]:
+        failed: list[Evidence] = []
         unreadable: UnreadableEvidenceError | None = None
+        readable = False
         for folder in (self._cells, self._published) if cell_id in self._ids else ():
             try:
-                if evidence := self._read(folder / f"{cell_id}.json"):
-                    found.append(evidence)
+                evidence = self._read(folder / f"{cell_id}.json")
             except UnreadableEvidenceError as error:
                 unreadable = unreadable or error
-        if unreadable and not found:
+                continue
+            if evidence:
+                readable = True
+                if evidence.verdict is Verdict.UNKNOWN:
+                    failed.append(evidence)
+                else:
+                    yield evidence
+        yield from failed
+        if unreadable and not readable:
             raise unreadable
-        return sorted(found, key=lambda evidence: evidence.verdict is Verdict.UNKNOWN)
 
     def published(self, cell_id: str) -> Evidence | None:
         """Return the published evidence of a cell; None where there is none that can be read."""

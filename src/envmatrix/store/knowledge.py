@@ -49,9 +49,14 @@ class Knowledge:
         """
         if cell.excluded:
             return excluded_by_rule(cell.excluded), None
+        first: Evidence | None = None
         try:
-            candidates = self._book.candidates(cell.id)
-            amended = None if candidates else self._book.amended(cell.id)
+            # The best that holds: a stale file here hides no published one.
+            for one in self._book.candidates(cell.id):
+                if not self._changes(cell, one):
+                    return one.judgement, one
+                first = first or one
+            amended = None if first else self._book.amended(cell.id)
         except UnreadableEvidenceError as error:
             unreadable = Judgement(
                 Verdict.UNKNOWN,
@@ -63,13 +68,9 @@ class Knowledge:
             return unreadable, None
         if amended:
             return _amended(*amended), None
-        if not candidates:
-            return (self._resolutions.judgement(cell) or NOT_ATTEMPTED).about(cell.id), None
-        # The best that holds: a stale file here hides no published one.
-        for one in candidates:
-            if not self._changes(cell, one):
-                return one.judgement, one
-        return self._stale(cell, candidates[0]), None
+        if first:
+            return self._stale(cell, first), None
+        return (self._resolutions.judgement(cell) or NOT_ATTEMPTED).about(cell.id), None
 
     def _stale(self, cell: Cell, evidence: Evidence) -> Judgement:
         found = Judgement(
