@@ -212,4 +212,10 @@ def report(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure envmatrix, and compare it with what a user would do instead."""
     install(session)
-    session.run("python", "benchmarks/bench.py", *session.posargs, interrupt_timeout=None)
+    session.run(
+        "python",
+        "benchmarks/bench.py",
+        *session.posargs,
+        env={"PYTHONPATH": "tests/support"},
+        interrupt_timeout=None,
+    )

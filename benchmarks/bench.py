@@ -34,12 +34,15 @@ from typing import Any
 
 import alternatives
 import yaml
+from registry import serve_images
 
 from envmatrix.cli.workspace import Workspace
 from envmatrix.engine.client import Engine
 from envmatrix.engine.process import Limits
+from envmatrix.engine.registry import Registry
 from envmatrix.model.cells import Cell
 from envmatrix.model.image_names import REPOSITORY, base_tag, cell_tag
+from envmatrix.model.matrix import DEFAULT_ARCH
 from envmatrix.stages.options import default_jobs
 
 ROOT = Path(__file__).parents[1]
@@ -458,7 +461,42 @@ def stored(names: Sequence[str]) -> int:
     return sum(layers.values())
 
 
-SECTIONS = {section.__name__: section for section in (plan, quick, lock, cpu, imports, cuda)}
+def publish(folder: Path) -> Iterator[Row]:
+    """The images of the cpu profile go to an empty registry on loopback, and once more."""
+    measure(folder, "run", "--profile", "cpu", "--fresh")
+    with serve_images(folder.parent / "registry") as registry:
+        command = ("publish", "--profile", "cpu", "--registry", registry)
+        first = measure(folder, *command)
+        noted = json.loads((folder / "reports/published.json").read_text(encoding="utf-8"))
+        images = [one for one in noted["images"] if one["registry"] == registry]
+        pushed = sum(one["pushed"] for one in images)
+        whole = sum(packed_bytes(registry, one["repository"], one["digest"]) for one in images)
+        before = file_bytes(folder.parent / "registry")
+        again = measure(folder, *command)
+        more = file_bytes(folder.parent / "registry") - before
+    note = f"{pushed / 1e9:.2f} GB / {whole / 1e9:.2f} GB, {len(images)} images"
+    yield Row("bytes pushed, by the sum of the packed images", pushed / whole, None, "", note)
+    yield Row("to publish from an empty registry", first.wall, None, "s")
+    yield Row("to publish again", again.wall, None, "s")
+    yield Row("bytes that the registry gets then", more, 0, "bytes")
+
+
+def packed_bytes(registry: str, repository: str, digest: str) -> int:
+    """Return the bytes of the packed layers of an image in a registry."""
+    image = Registry.open(registry).image(repository, digest, DEFAULT_ARCH)
+    if image is None:
+        raise SystemExit(f"{registry} has lost {repository}@{digest}")
+    return sum(size for _, size in image.blobs)
+
+
+def file_bytes(folder: Path) -> int:
+    """Return the bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+SECTIONS = {
+    section.__name__: section for section in (plan, quick, lock, cpu, imports, cuda, publish)
+}
 
 
 # --- results ---------------------------------------------------------------------------------

@@ -144,3 +144,29 @@ def base_image(quick: object, checkout: Folder, engine: Engine) -> str:
     image = engine.images.find("envmatrix/base:debian12-py3.11-cpu")
     assert image is not None
     return image.id
+
+
+@pytest.fixture(scope="module")
+def proven(
+    tmp_path_factory: pytest.TempPathFactory, wheelhouse: Path, engine: Engine
+) -> Iterator[Folder]:
+    """A small project with evidence of one cell. The images that it made are removed after it."""
+    project = with_wheels(tmp_path_factory.mktemp("publish"), wheelhouse)
+    project.write("matrix.yaml", MATRIX)
+    project.write("scripts/probes/jinja2_import.py", IMPORT_PROBE)
+    done = project.run("run", "-p", "good")
+    assert done.returncode == 0, done.stderr
+    assert project.run("report", "-p", "good", "--out", "reports").returncode == 0
+    yield project
+    names = sorted((project.root / ".envmatrix/records/name").glob("*.json"))
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in names]
+    for record in sorted(records, key=lambda one: "/cell:" not in one["name"]):
+        engine.images.remove(record["id"])
+
+
+def published(project: Folder, registry: str) -> dict[str, Any]:
+    """Return what is noted of the image of the cell in a registry."""
+    text = (project.root / "reports/published.json").read_text(encoding="utf-8")
+    images: list[dict[str, Any]] = json.loads(text)["images"]
+    (found,) = (one for one in images if one["registry"] == registry)
+    return found

@@ -8,38 +8,18 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
-from conftest import MATRIX, Folder, with_wheels
+from conftest import Folder, published
 from registry import Secured, serve_images
-from small_project import GOOD, IMPORT_PROBE
+from small_project import GOOD
 
 from envmatrix.engine.client import Engine
 
 USER, PASSWORD = "team", "not-secret-1"
 TAG = GOOD.removeprefix("jinja2-")
-
-
-@pytest.fixture(scope="module")
-def proven(
-    tmp_path_factory: pytest.TempPathFactory, wheelhouse: Path, engine: Engine
-) -> Iterator[Folder]:
-    """A small project with evidence of one cell. The images that it made are removed after it."""
-    project = with_wheels(tmp_path_factory.mktemp("publish"), wheelhouse)
-    project.write("matrix.yaml", MATRIX)
-    project.write("scripts/probes/jinja2_import.py", IMPORT_PROBE)
-    done = project.run("run", "-p", "good")
-    assert done.returncode == 0, done.stderr
-    assert project.run("report", "-p", "good", "--out", "reports").returncode == 0
-    yield project
-    names = sorted((project.root / ".envmatrix/records/name").glob("*.json"))
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in names]
-    for record in sorted(records, key=lambda one: "/cell:" not in one["name"]):
-        engine.images.remove(record["id"])
 
 
 @pytest.fixture
@@ -56,14 +36,6 @@ def secured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Secured:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ours))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     return Secured(chain, key, USER, PASSWORD)
-
-
-def published(project: Folder, registry: str) -> dict[str, Any]:
-    """Return what is noted of the image of the cell in a registry."""
-    text = (project.root / "reports/published.json").read_text(encoding="utf-8")
-    images: list[dict[str, Any]] = json.loads(text)["images"]
-    (found,) = (one for one in images if one["registry"] == registry)
-    return found
 
 
 def test_an_image_goes_to_a_registry_and_comes_back(

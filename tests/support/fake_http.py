@@ -24,6 +24,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 ACCEPT_SECONDS = 0.02
 """How soon the server sees that it shall stop."""
 
+INTERRUPTED_BYTES = 10_000
+"""What is read of a body before its connection is cut."""
+
 STOP_SECONDS = 2.0
 """How long `stop` waits for all threads together."""
 
@@ -130,10 +133,19 @@ def is_gone(connection: socket.socket) -> bool:
 
 
 class HttpServer:
-    """A server on one listening socket. `errors` holds what went wrong inside the fake itself."""
+    """A server on one listening socket. `errors` holds what went wrong inside the fake itself.
 
-    def __init__(self, answer: Callable[[Request], Answer]) -> None:
+    `interrupts` tells of a request, such as `PATCH /v2/`, whether its connection is cut while its
+    body comes.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Request], Answer],
+        interrupts: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self.answer = answer
+        self.interrupts = interrupts
         self.errors: list[Exception] = []
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -230,7 +242,8 @@ class _Conversation(BaseHTTPRequestHandler):
             answer = json_answer({"message": f"the fake failed: {error!r}"}, 500)
         self._send(answer)
 
-    do_POST = do_DELETE = do_HEAD = do_PUT = do_GET  # noqa: N815  (the names that the base calls)
+    # The names that the base calls.
+    do_POST = do_DELETE = do_HEAD = do_PUT = do_PATCH = do_GET  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""
@@ -238,6 +251,9 @@ class _Conversation(BaseHTTPRequestHandler):
     def _request(self) -> Request:
         parts = urlsplit(self.path)
         query = parse_qs(parts.query, keep_blank_values=True)
+        if self._owner.interrupts(f"{self.command} {unquote(parts.path)}"):
+            self.rfile.read(INTERRUPTED_BYTES)
+            raise Cut(reset=True)
         return Request(
             self.command,
             unquote(parts.path),
