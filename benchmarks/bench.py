@@ -471,9 +471,9 @@ def publish(folder: Path) -> Iterator[Row]:
         images = [one for one in noted["images"] if one["registry"] == registry]
         pushed = sum(one["pushed"] for one in images)
         whole = sum(packed_bytes(registry, one["repository"], one["digest"]) for one in images)
-        before = file_bytes(folder.parent / "registry")
+        before = file_bytes(folder.parent / "registry/images")
         again = measure(folder, *command)
-        more = file_bytes(folder.parent / "registry") - before
+        more = file_bytes(folder.parent / "registry/images") - before
     note = f"{pushed / 1e9:.2f} GB / {whole / 1e9:.2f} GB, {len(images)} images"
     yield Row("bytes pushed, by the sum of the packed images", pushed / whole, None, "", note)
     yield Row("to publish from an empty registry", first.wall, None, "s")
