@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
 
-from fake_http import Answer, HttpServer, Request
+from fake_http import Answer, Cut, HttpServer, Request
 
 _SECONDS = 60
 _OWN = ("content-length", "transfer-encoding", "connection", "date", "server", "content-type")
@@ -64,7 +64,7 @@ class FaultyRegistry:
         trace: TracebackType | None,
     ) -> None:
         self._server.stop()
-        assert self._server.errors == []
+        assert [repr(error) for error in self._server.errors] == []
 
     def fail(
         self,
@@ -106,9 +106,12 @@ class FaultyRegistry:
         }
         upstream = http.client.HTTPConnection(self._host, self._port, timeout=_SECONDS)
         with closing(upstream) as connection:
-            connection.request(request.method, path, request.body, headers)
-            answer = connection.getresponse()
-            body = answer.read()
+            try:
+                connection.request(request.method, path, request.body, headers)
+                answer = connection.getresponse()
+                body = answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                raise Cut from error  # A registry whose disk is full hangs up.
         if request.method in ("PATCH", "PUT") and "/blobs/" in request.path:
             self.moved += len(request.body)
         kept = {name: text for name, text in answer.getheaders() if name.lower() not in _OWN}
