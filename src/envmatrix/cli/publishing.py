@@ -12,6 +12,7 @@ import typer
 
 from envmatrix.cli.arguments import AsJson, Profile, Select
 from envmatrix.cli.printing import counted, print_json, say
+from envmatrix.cli.stories import print_audit
 from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.errors import InputError, SurroundingsError
 
@@ -273,11 +274,16 @@ def inspect(
         missing=missing,
     )
     signed = _signatures(workspace, known_as, verifier) if verifier else None
+    audit = workspace.auditing.of(known_as.evidence.id) if known_as.evidence else None
     if as_json:
         more = {"signatures": signed.to_json()} if signed else {}
-        print_json({"schema": 1, "image": image, **known_as.to_json(), **more})
+        asked = {"audit": audit.to_json() if audit else None}
+        print_json({"schema": 1, "image": image, **known_as.to_json(), **more, **asked})
     else:
-        say(*known_as.told, *(signed.told if signed else ()))
+        say(*known_as.told)
+        if audit and known_as.evidence:
+            print_audit(audit, known_as.evidence)
+        say(*(signed.told if signed else ()))
     if signed and not signed.is_verified:
         raise SurroundingsError(
             f"the signatures of {image!r:.200} are not verified",

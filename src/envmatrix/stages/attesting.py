@@ -13,14 +13,13 @@ from envmatrix.model.publications import Publications
 from envmatrix.report.attest import MEDIA_TYPES, Materials, documents, statements
 from envmatrix.stages.report import files_in
 from envmatrix.store.files import remove, to_text, using, write_text
-from envmatrix.store.layout import LOCK_NAME, Layout
+from envmatrix.store.layout import ATTESTATIONS, LOCK_NAME, Layout
 from envmatrix.store.packages import SystemPackages
 from envmatrix.store.resolutions import Resolutions
 
 if TYPE_CHECKING:
     from envmatrix.engine.registry import Manifest, Registry
 
-FOLDER = "attestations"
 BOOTSTRAP = "bootstrap"
 
 
@@ -65,7 +64,7 @@ class Attesting:
         Raises:
             SurroundingsError: a file cannot be written or removed.
         """
-        folder = report / FOLDER
+        folder = report / ATTESTATIONS
         ours = [one for one in cells if one.layers]
         texts: dict[Path, str] = {}
         for one in ours:

@@ -46,7 +46,8 @@ def test_openssl_finds_the_signature_good(tmp_path: Path) -> None:
     envelope = json.loads(text)["dsseEnvelope"]
     (tmp_path / "sig").write_bytes(base64.b64decode(envelope["signatures"][0]["sig"]))
     signed = f"DSSEv1 28 {envelope['payloadType']} {len(PAYLOAD)} {PAYLOAD.decode()}"
-    command = ["openssl", "dgst", "-sha256", "-verify", public, "-signature", tmp_path / "sig"]
+    command = ["openssl", "dgst", "-sha256", "-verify", str(public)]
+    command += ["-signature", str(tmp_path / "sig")]
     done = subprocess.run(command, input=signed.encode(), capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, b"Verified OK\n")
 
