@@ -3,8 +3,8 @@
     sigstore = SmallSigstore()
     bundle = sigstore.sign(statement, identity="https://ci.example/x", issuer="https://ci.example")
 
-Each of its keys is real, and so is every signature. `trust_config` is what its users trust. Nothing
-is served: what it signs can be verified offline.
+Each of its keys is real, and so is every signature. `trust_config` is what its users trust. Inside
+a `with` block it also answers clients that sign, and believes every token: `token` makes one.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import socket
 import struct
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from fake_http import Answer, HttpServer, Request, json_answer
 
 from envmatrix.model.bundles import BUNDLE, PAYLOAD, pae
 
@@ -32,9 +36,16 @@ _SECONDS = timedelta(minutes=10)
 
 
 class SmallSigstore:
-    """Gives certificates to whoever asks, and keeps logs of one entry each."""
+    """Gives certificates to whoever asks, and keeps logs of one entry each.
+
+    With `status` it refuses those who ask for a certificate.
+    """
 
     def __init__(self) -> None:
+        self.status = 201
+        self.requests: list[Request] = []
+        self._server = HttpServer(self._answer)
+        self._url = _URL
         self._authority, self._certificates, self._log = (_new_key() for _ in range(3))
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "small sigstore")])
         key = self._authority.public_key()
@@ -47,6 +58,36 @@ class SmallSigstore:
             .sign(self._authority, hashes.SHA256())
         )
 
+    def __enter__(self) -> Self:
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        self._url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self._server.start(listening)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.stop()
+
+    @property
+    def errors(self) -> list[Exception]:
+        """What went wrong inside the fake."""
+        return self._server.errors
+
+    def token(self, identity: str, issuer: str) -> str:
+        """Return a token of OIDC. Nobody signed it, and nobody but the small sigstore takes it."""
+        now = int(datetime.now(UTC).timestamp())
+        times = {"iat": now, "nbf": now, "exp": now + 600}
+        claims = {"iss": issuer, "sub": identity, "aud": "sigstore", **times}
+        head = {"alg": "HS256", "typ": "JWT"}
+        return (
+            f"{_url_text(json.dumps(head).encode())}.{_url_text(json.dumps(claims).encode())}.e30"
+        )
+
     def trust_config(self) -> str:
         """Return what a client trusts, in the form that sigstore has for it."""
         chain = {"certificates": [{"rawBytes": _text(_der(self._root))}]}
@@ -57,7 +98,7 @@ class SmallSigstore:
             "validFor": {"start": _START},
         }
         service = {
-            "url": _URL,
+            "url": self._url,
             "majorApiVersion": 1,
             "validFor": {"start": _START},
             "operator": "example",
@@ -76,7 +117,7 @@ class SmallSigstore:
                 "caUrls": [service],
                 "oidcUrls": [service],
                 "rekorTlogUrls": [service],
-                "tsaUrls": [service],
+                "tsaUrls": [],
                 "rekorTlogConfig": {"selector": "ANY"},
                 "tsaConfig": {"selector": "ANY"},
             },
@@ -101,6 +142,29 @@ class SmallSigstore:
             },
         }
         return json.dumps(fields).encode()
+
+    def _answer(self, request: Request) -> Answer:
+        self.requests.append(request)
+        now = datetime.now(UTC).replace(microsecond=0)
+        if request.path == "/api/v2/signingCert":
+            if self.status != HTTPStatus.CREATED:
+                return json_answer({"code": 3, "message": "no"}, self.status)
+            asked = base64.b64decode(request.json()["certificateSigningRequest"])
+            key = x509.load_pem_x509_csr(asked).public_key()
+            assert isinstance(key, ec.EllipticCurvePublicKey)
+            claims = request.headers["authorization"].split(".")[1]
+            told = json.loads(base64.urlsafe_b64decode(claims + "=="))
+            made = self._certificate(key, told["sub"], told["iss"], now)
+            chain = {"certificates": [_pem(made).decode(), _pem(self._root).decode()]}
+            return json_answer({"signedCertificateEmbeddedSct": {"chain": chain}}, self.status)
+        proposed = request.json()["spec"]["proposedContent"]
+        envelope = json.loads(proposed["envelope"])
+        payload, signature = (
+            base64.b64decode(text)
+            for text in (envelope["payload"], envelope["signatures"][0]["sig"])
+        )
+        certificate = x509.load_pem_x509_certificate(base64.b64decode(proposed["verifiers"][0]))
+        return json_answer({"0": _served(self._entry(payload, signature, certificate, now))}, 201)
 
     def _certificate(
         self, key: ec.EllipticCurvePublicKey, identity: str, issuer: str, now: datetime
@@ -130,7 +194,7 @@ class SmallSigstore:
         self, statement: bytes, signature: bytes, certificate: x509.Certificate, now: datetime
     ) -> dict[str, Any]:
         """Return the one entry of the log, with its promise and its proof."""
-        pem = certificate.public_bytes(serialization.Encoding.PEM)
+        pem = _pem(certificate)
         digest = {"algorithm": "sha256", "value": hashlib.sha256(statement).hexdigest()}
         spec = {
             "envelopeHash": digest,
@@ -228,6 +292,31 @@ def _der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.DER)
 
 
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _served(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry as the log answers it, which is not as a bundle holds it."""
+    proof = entry["inclusionProof"]
+    return {
+        "body": entry["canonicalizedBody"],
+        "integratedTime": int(entry["integratedTime"]),
+        "logID": base64.b64decode(entry["logId"]["keyId"]).hex(),
+        "logIndex": 0,
+        "verification": {
+            "signedEntryTimestamp": entry["inclusionPromise"]["signedEntryTimestamp"],
+            "inclusionProof": {
+                "logIndex": 0,
+                "rootHash": base64.b64decode(proof["rootHash"]).hex(),
+                "treeSize": 1,
+                "hashes": [],
+                "checkpoint": proof["checkpoint"]["envelope"],
+            },
+        },
+    }
+
+
 def _counted(data: bytes, size: int) -> bytes:
     """Return data behind its length in so many bytes, as TLS writes it."""
     return len(data).to_bytes(size, "big") + data
@@ -239,6 +328,10 @@ def _length(data: bytes) -> bytes:
         return bytes([len(data)])
     digits = len(data).to_bytes((len(data).bit_length() + 7) // 8, "big")
     return bytes([0x80 | len(digits)]) + digits
+
+
+def _url_text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def _text(data: bytes) -> str:

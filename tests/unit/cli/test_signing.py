@@ -14,6 +14,7 @@ from fake_registry import FakeRegistry, Repository, sha256
 from keys import key_pair
 from shown import Commands, Shown
 from small_project import GOOD, OLD, Folder
+from small_sigstore import SmallSigstore
 
 from envmatrix.engine import retries
 from envmatrix.engine.signing import KeySigner
@@ -352,3 +353,61 @@ def test_options_of_inspect_that_contradict_each_other(
 ) -> None:
     """Each is told before the engine is asked."""
     assert command(project, "inspect", IMAGE, *options).is_refusal(2, told)
+
+
+# --- identities ------------------------------------------------------------------------------
+
+IDENTITY, ISSUER = "https://ci.example/team/publish.yml@refs/heads/main", "https://ci.example"
+
+
+@pytest.fixture
+def sigstore(monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallSigstore]:
+    """A sigstore of ours that answers, and a token in the environment."""
+    pytest.importorskip("sigstore", reason="the extra sign is not installed")
+    with SmallSigstore() as found:
+        monkeypatch.setenv("SIGSTORE_ID_TOKEN", found.token(IDENTITY, ISSUER))
+        yield found
+    assert found.errors == []
+
+
+def test_an_identity_signs_and_is_verified(
+    project: Folder,
+    command: Commands,
+    registry: FakeRegistry,
+    sigstore: SmallSigstore,
+    tmp_path: Path,
+) -> None:
+    """A workflow signs without a key. Who verifies names the workflow and who proves it."""
+    project.write("trust.json", sigstore.trust_config())
+    assert command(project, "run", GOOD).code == 0
+    to = ("--registry", registry.host, "--attestations", "--sign", "--trust-config", "trust.json")
+    shown = command(project, "publish", GOOD, *to)
+    assert shown.code == 0, shown
+    kept = bundles(registry.of("jinja2"), digest_of(project, GOOD))
+    assert [one["mediaType"] for one in kept] == [BUNDLE] * 3
+    trust = ("--trust-config", "trust.json")
+    ask = ("inspect", IMAGE, *trust, "--issuer", ISSUER, "--identity")
+    shown = command(project, *ask, IDENTITY)
+    assert shown.code == 0, shown
+    assert f"  signed:    verified, by {IDENTITY}, as {ISSUER} says\n" in shown.out
+    shown = command(project, *ask, "https://ci.example/other.yml")
+    assert (shown.code, shown.out.count(": wrong signer: Certificate's SANs")) == (3, 3)
+    _, public = key_pair(tmp_path / "key")
+    shown = command(project, "inspect", IMAGE, "--key", str(public))
+    assert (shown.code, shown.out.count("an identity signed it, not a key")) == (3, 3)
+
+
+def test_a_sigstore_that_refuses_ends_the_cell_and_not_the_run(
+    project: Folder, command: Commands, registry: FakeRegistry, sigstore: SmallSigstore
+) -> None:
+    """The image is published, nothing is attached, and the next run goes on from there."""
+    project.write("trust.json", sigstore.trust_config())
+    assert command(project, "run", GOOD, OLD).code == 0
+    to = ("--registry", registry.host, "--attestations", "--sign", "--trust-config", "trust.json")
+    sigstore.status = 400
+    shown = command(project, "publish", GOOD, OLD, *to)
+    assert (shown.code, shown.out.count("the services of sigstore cannot be used")) == (3, 2)
+    assert attached(registry.of("jinja2"), digest_of(project, GOOD)) == {}
+    sigstore.status = 201
+    assert command(project, "publish", GOOD, OLD, *to).code == 0
+    assert len(attached(registry.of("jinja2"), digest_of(project, OLD))) == 3
