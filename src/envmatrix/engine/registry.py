@@ -171,14 +171,16 @@ class Registry:
         """Return the descriptors of what is attached to an image, the fallback tag included."""
         answer = self._ask("GET", repository, f"referrers/{digest}", missing=True)
         fallback = self.manifest(repository, _fallback(digest))
-        found: list[Mapping[str, Any]] = []
+        found: dict[str, Mapping[str, Any]] = {}
         for data in (answer.content if answer else None, fallback.data if fallback else None):
             try:
                 held = json.loads(data)["manifests"] if data else []
-                found += [one for one in held if isinstance(one, dict) and one not in found]
+                for one in held:
+                    if isinstance(one, dict) and _is_digest(one.get("digest")):
+                        found.setdefault(one["digest"], one)
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue
-        return found
+        return list(found.values())
 
     def document(
         self, repository: str, image: str, attached: Mapping[str, Any], kind: str, at_most: int
