@@ -287,7 +287,7 @@ def test_ctrl_c_ends_a_pause() -> None:
 
 
 def test_what_is_attached_is_listed_once_however_often_it_is_told(fake: FakeRegistry) -> None:
-    """Whoever may push writes the list. A long one takes no long time, and oddities are left out."""
+    """Whoever may push writes the list. A long one takes no long time; oddities are left out."""
     image = put_image(fake)
     one = {"digest": f"sha256:{'3' * 64}", "size": 1, "artifactType": "x"}
     other = [{"digest": f"sha256:{at:064x}", "size": 1} for at in range(50_000)]
