@@ -112,7 +112,7 @@ class Vulnerabilities:
             listed.write_text(text, encoding="utf-8")
             command = [sys.executable, "-m", "pip_audit", "--requirement", str(listed)]
             command += ["--no-deps", "--disable-pip", "--format", "json", "--aliases", "on"]
-            command += ["--desc", "on", "--progress-spinner", "off"]
+            command += ["--desc", "on", "--progress-spinner", "off", "--cache-dir", folder]
             command += ["--vulnerability-service", self.service]
             try:
                 done = run_program(
