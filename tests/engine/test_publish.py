@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 from conftest import Folder, published
+from keys import key_pair
 from registry import Secured, serve_images
 from small_project import GOOD
 
@@ -92,3 +93,32 @@ def test_a_registry_that_is_encrypted_and_asks_for_a_login(
         assert published(proven, registry)["repository"] == "jinja2"
         done = proven.run("pull", GOOD, "--registry", registry)
         assert done.returncode == 0, done.stderr
+
+
+def test_signed_attestations_are_verified_where_the_image_came_from(
+    proven: Folder, engine: Engine, tmp_path: Path
+) -> None:
+    """Published signed, pulled, inspected: good for this key, for no other, and not once altered.
+
+    This registry knows no referrers, so the bundles are found by the fallback tag.
+    """
+    ours, public = key_pair(tmp_path / "ours")
+    _, other = key_pair(tmp_path / "other", "Ed25519")
+    name = f"envmatrix/cell:{GOOD}"
+    with serve_images(tmp_path / "registry") as registry:
+        signed = ("--registry", f"{registry}/team", "--attestations", "--sign-key", str(ours))
+        for _ in range(2):
+            done = proven.run("publish", "-p", "good", *signed)
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert len(list((tmp_path / "registry").rglob("revisions/sha256/*"))) == 2 + 3 + 2
+        done = proven.run("pull", GOOD, "--registry", registry)
+        assert done.returncode == 0, done.stderr
+        good = proven.run("inspect", name, "--key", str(public), "--json")
+        assert good.returncode == 0, good.stderr
+        found = json.loads(good.stdout)["signatures"]
+        assert found["image"] == f"{registry}/team/jinja2@{published(proven, registry)['digest']}"
+        assert [one["state"] for one in found["documents"]] == ["verified"] * 3
+        wrong = proven.run("inspect", name, "--key", str(other))
+        assert (wrong.returncode, wrong.stdout.count(": wrong signer: ")) == (3, 3)
+    gone = proven.run("inspect", name, "--key", str(public))
+    assert (gone.returncode, "the registry cannot be reached" in gone.stderr) == (3, True)

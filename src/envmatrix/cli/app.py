@@ -13,6 +13,7 @@ import typer
 
 from envmatrix import __version__
 from envmatrix.cli import (
+    auditing,
     comparing,
     diagnosing,
     locking,
@@ -73,6 +74,7 @@ for command in (
     publishing.publish,
     publishing.pull,
     publishing.inspect,
+    auditing.audit,
     planning.explain,
     recommending.recommend,
     comparing.diff,

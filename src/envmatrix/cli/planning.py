@@ -18,7 +18,7 @@ from envmatrix.cli.printing import (
     print_probes,
     say,
 )
-from envmatrix.cli.stories import print_story
+from envmatrix.cli.stories import print_audit, print_story
 from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.cells import Cell
 from envmatrix.model.errors import InputError
@@ -233,7 +233,10 @@ def explain(
             if one.id in other.cells
         ]
         pull = workspace.publications.pull_command(found)
+        audit = workspace.auditing.of(one.id) if verbose else None
         print_story(one, found, drift, known, disagreements, pull=pull, verbose=verbose)
+        if audit:
+            print_audit(audit, found)
 
 
 def probes(context: typer.Context, *, as_json: AsJson = False) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,14 +12,23 @@ import typer
 
 from envmatrix.cli.arguments import AsJson, Profile, Select
 from envmatrix.cli.printing import counted, print_json, say
+from envmatrix.cli.stories import print_audit
 from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.errors import InputError, SurroundingsError
 
 if TYPE_CHECKING:
     from envmatrix.engine.client import Engine
+    from envmatrix.engine.signing import Signer, Verifier
     from envmatrix.model.cells import Cell
+    from envmatrix.report.identity import Identity
+    from envmatrix.report.signatures import Signatures
     from envmatrix.stages.publish import Outcome, Published
     from envmatrix.stages.recipes import Built
+
+TrustConfig = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The trust configuration of a sigstore of your own."),
+]
 
 
 def publish(
@@ -39,6 +50,18 @@ def publish(
         bool,
         typer.Option("--attestations", help="Attach SBOM, provenance and test results."),
     ] = False,
+    sign_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Sign them with this private key in PEM. "
+            "Its passphrase: ENVMATRIX_SIGN_PASSPHRASE.",
+        ),
+    ] = None,
+    sign: Annotated[
+        bool,
+        typer.Option("--sign", help="Sign them by sigstore with the identity that CI gives."),
+    ] = False,
+    trust_config: TrustConfig = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Ask the registry, and change nothing.")
     ] = False,
@@ -52,9 +75,15 @@ def publish(
     workspace = workspace_of(context)
     cells = workspace.choose(select, profile)
     asked = Asked(registry, partial, emulated, dry_run)
+    signer = _signer(sign_key, trust_config, attestations=attestations, by_identity=sign)
     publisher = workspace.publisher
-    if attestations:
-        publisher = replace(publisher, documents=workspace.attesting.to_attach)
+    if signer:
+        from envmatrix.stages.signing import Signing
+
+        signing = Signing(signer, workspace.attesting.statements)
+        publisher = replace(publisher, attach=signing.attach)
+    elif attestations:
+        publisher = replace(publisher, attach=workspace.attesting.attach)
     with at_work(workspace) as progress, Engine.connect(progress.tell) as engine:
         done = publisher.publish(cells, asked, engine, progress)
     refuse_nothing(done)
@@ -64,6 +93,37 @@ def publish(
         _print_published(done, workspace)
     if done.is_bad:
         raise typer.Exit(3)
+
+
+def _signer(
+    key: Path | None, trust: Path | None, *, attestations: bool, by_identity: bool
+) -> Signer | None:
+    """Return what signs; None: nothing is signed.
+
+    Raises:
+        InputError: the options contradict each other, or the key cannot be used.
+        SurroundingsError: a library is missing, or sigstore cannot be reached.
+    """
+    if not (key or by_identity):
+        return None
+    given = "--sign-key" if key else "--sign"
+    if not attestations:
+        raise InputError(
+            f"{given} signs attestations, and none are attached",
+            where=given,
+            next_step=f"give --attestations, too: `envmatrix publish --attestations {given} ...`",
+        )
+    if key and by_identity:
+        raise InputError(
+            "--sign-key signs with a key, and --sign with an identity",
+            where="--sign",
+            next_step="leave one of the two out",
+        )
+    from envmatrix.engine.signing import PASSPHRASE, IdentitySigner, KeySigner
+
+    if key:
+        return KeySigner.load(key, os.environ.get(PASSPHRASE, ""))
+    return IdentitySigner.open(trust)
 
 
 def _print_published(done: Published, workspace: Workspace) -> None:
@@ -168,12 +228,25 @@ def inspect(
     context: typer.Context,
     image: Annotated[str, typer.Argument(help="A name, an id or a digest that the engine has.")],
     *,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="Verify the signatures of its attestations with this public key."),
+    ] = None,
+    identity: Annotated[
+        str,
+        typer.Option(help="Verify that they are signed by this identity, such as a workflow."),
+    ] = "",
+    issuer: Annotated[
+        str, typer.Option(metavar="URL", help="Who proved the identity: the issuer of OIDC.")
+    ] = "",
+    trust_config: TrustConfig = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell what an image is: its cell, its lock, its evidence, and whether it can be rebuilt."""
     from envmatrix.engine.client import Engine
 
     workspace = workspace_of(context)
+    verifier = _verifier(key, identity, issuer, trust_config)
     with Engine.connect() as engine:
         found = engine.images.find(image)
         if found is None:
@@ -191,7 +264,7 @@ def inspect(
     known = workspace.pulling.candidates(cell) if cell else ()
     bootstrapped = any(one.base and one.base.origin == "bootstrap" for one in known)
     missing = ["mmdebstrap is not installed"] if bootstrapped and not which("mmdebstrap") else []
-    identity = identify(
+    known_as = identify(
         labels,
         found.layers,
         known,
@@ -200,7 +273,57 @@ def inspect(
         is_declared=cell is not None,
         missing=missing,
     )
+    signed = _signatures(workspace, known_as, verifier) if verifier else None
+    audit = workspace.auditing.of(known_as.evidence.id) if known_as.evidence else None
     if as_json:
-        print_json({"schema": 1, "image": image, **identity.to_json()})
+        more = {"signatures": signed.to_json()} if signed else {}
+        asked = {"audit": audit.to_json() if audit else None}
+        print_json({"schema": 1, "image": image, **known_as.to_json(), **more, **asked})
     else:
-        say(*identity.told)
+        say(*known_as.told)
+        if audit and known_as.evidence:
+            print_audit(audit, known_as.evidence)
+        say(*(signed.told if signed else ()))
+    if signed and not signed.is_verified:
+        raise SurroundingsError(
+            f"the signatures of {image!r:.200} are not verified",
+            where=signed.image,
+            next_step="do not use the image before you know why: ask who publishes it",
+        )
+
+
+def _verifier(key: Path | None, identity: str, issuer: str, trust: Path | None) -> Verifier | None:
+    """Return what knows the signatures that are expected; None: none are asked for.
+
+    Raises:
+        InputError: the options contradict each other, or the key cannot be used.
+        SurroundingsError: a library is missing, or sigstore cannot be reached.
+    """
+    if bool(identity) != bool(issuer):
+        raise InputError(
+            "an identity counts only as its issuer proves it",
+            where="--identity" if identity else "--issuer",
+            next_step="give both: `--identity https://github.com/.../publish.yml@refs/heads/main "
+            "--issuer https://token.actions.githubusercontent.com`",
+        )
+    if key and identity:
+        raise InputError(
+            "--key and --identity expect two signers",
+            where="--key",
+            next_step="leave one of the two out",
+        )
+    if not (key or identity):
+        return None
+    from envmatrix.engine.signing import IdentityVerifier, KeyVerifier
+
+    return KeyVerifier.load(key) if key else IdentityVerifier.open(identity, issuer, trust)
+
+
+def _signatures(workspace: Workspace, known: Identity, verifier: Verifier) -> Signatures:
+    from envmatrix.stages.signing import unpublished, verified
+
+    published = workspace.publications.of(known.evidence) if known.evidence else None
+    if published is None or known.evidence is None:
+        why = "no registry is known to have this image"
+        return unpublished(known.claimed, verifier.told, why)
+    return verified(published, known.layers, known.evidence.axes.arch, verifier)

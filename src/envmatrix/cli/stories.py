@@ -21,6 +21,7 @@ from envmatrix.report.entries import sentence
 from envmatrix.report.table import MARKS, WHY_SHARED_MEMORY, commands
 
 if TYPE_CHECKING:
+    from envmatrix.model.audits import Audit
     from envmatrix.report.answers import Answer, Choice, Refused
 
 
@@ -114,6 +115,14 @@ def print_story(
         _print_image(found, found.image)
     if found.verdict is not Verdict.BROKEN:
         say(*(f"  log:     {path}" for path in logs_of(found)))
+
+
+def print_audit(audit: Audit, found: Evidence) -> None:
+    """Print the known vulnerabilities of the wheels that evidence is about."""
+    told = audit.told_of(found)
+    say(f"  vulns:   {told}")
+    if told == audit.told:
+        say(*(f"           {text}" for text in audit.lines))
 
 
 def _print_start(found: Evidence, pull: str) -> None:

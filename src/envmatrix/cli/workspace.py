@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from envmatrix.render.sharing import Sharing
     from envmatrix.render.tree import Tree
     from envmatrix.stages.attesting import Attesting
+    from envmatrix.stages.auditing import Auditing
     from envmatrix.stages.lock import Locking
     from envmatrix.stages.merge import Merger
     from envmatrix.stages.publish import Publisher
@@ -352,6 +353,13 @@ class Workspace:
 
         by_id = {cell.id: cell for cell in self.cells}
         return Attesting(self.layout, self.resolutions, self.packages, self.publications, by_id)
+
+    @cached_property
+    def auditing(self) -> Auditing:
+        """What asks for known vulnerabilities, and knows what was told."""
+        from envmatrix.stages.auditing import Auditing
+
+        return Auditing(self.layout, self.resolutions)
 
     @cached_property
     def publisher(self) -> Publisher:

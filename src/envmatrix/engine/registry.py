@@ -14,7 +14,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from requests import RequestException
 
@@ -152,8 +152,8 @@ class Registry:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise self._odd(repository, f"{reference} is no image: {error!r:.200}") from error
 
-    def _blob(self, repository: str, digest: str) -> bytes:
-        if not _DIGEST.fullmatch(str(digest)):
+    def _blob(self, repository: str, digest: object) -> bytes:
+        if not _is_digest(digest):
             raise ValueError(f"{digest!r:.80} is no digest")
         answer = self._ask("GET", repository, f"blobs/{digest}")
         data = answer.content if answer else b""
@@ -171,23 +171,64 @@ class Registry:
         """Return the descriptors of what is attached to an image, the fallback tag included."""
         answer = self._ask("GET", repository, f"referrers/{digest}", missing=True)
         fallback = self.manifest(repository, _fallback(digest))
-        found: list[Mapping[str, Any]] = []
+        found: dict[str, Mapping[str, Any]] = {}
         for data in (answer.content if answer else None, fallback.data if fallback else None):
             try:
                 held = json.loads(data)["manifests"] if data else []
-                found += [one for one in held if isinstance(one, dict) and one not in found]
+                for one in held:
+                    if isinstance(one, dict) and _is_digest(one.get("digest")):
+                        found.setdefault(one["digest"], one)
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue
-        return found
+        return list(found.values())
 
-    def attach(self, repository: str, image: Manifest, kind: str, title: str, data: bytes) -> str:
+    def document(
+        self, repository: str, image: str, attached: Mapping[str, Any], kind: str, at_most: int
+    ) -> bytes:
+        """Return a document of a kind that is attached to an image, by its descriptor.
+
+        Raises:
+            ValueError: it is none: another image or kind, not just one part, or too many bytes.
+        """
+        digest, size = attached.get("digest"), attached.get("size")
+        if not isinstance(size, int) or not 0 < size <= at_most:
+            raise ValueError(f"it tells a size that is not up to {at_most} bytes")
+        found = self.manifest(repository, digest) if _is_digest(digest) else None
+        if found is None:
+            raise ValueError("the registry does not have it")
+        try:
+            fields = found.fields
+            (part,) = fields["layers"]
+            about, parts = fields["subject"]["digest"], (fields["artifactType"], part["mediaType"])
+            place, size = part["digest"], int(part["size"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"its manifest is damaged: {error!r:.200}") from error
+        if about != image:
+            raise ValueError("its manifest is about another image")
+        if parts != (kind, kind):
+            raise ValueError("its manifest tells two kinds")
+        if not 0 < size <= at_most:
+            raise ValueError(f"it is larger than {at_most} bytes")
+        return self._blob(repository, place)
+
+    def attach(
+        self,
+        repository: str,
+        image: Manifest,
+        kind: str,
+        title: str,
+        data: bytes,
+        *,
+        more: Mapping[str, str] | None = None,
+    ) -> str:
         """Attach a document to an image, as a manifest that names it; return its digest.
 
         A registry that knows no referrers gets the fallback tag of the specification, too. What is
-        attached already is not attached again.
+        attached already is not attached again. `more` are annotations of the manifest.
         """
         described = {"mediaType": kind, "digest": sha256(data), "size": len(data)}
-        annotations = {"org.opencontainers.image.title": title}
+        titled = {"org.opencontainers.image.title": title}
+        annotations = titled if more is None else dict(more)
         fields = {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
@@ -198,7 +239,7 @@ class Registry:
                 "size": 2,
                 "data": "e30=",
             },
-            "layers": [{**described, "annotations": annotations}],
+            "layers": [{**described, "annotations": titled}],
             "subject": {
                 "mediaType": image.type,
                 "digest": image.digest,
@@ -353,3 +394,7 @@ def _of_platform(manifests: Sequence[Mapping[str, Any]], architecture: str) -> s
         if (platform.get("os"), platform.get("architecture")) == ("linux", architecture):
             return str(one["digest"])
     raise ValueError(f"it has no image for {architecture}")
+
+
+def _is_digest(found: object) -> TypeGuard[str]:
+    return isinstance(found, str) and _DIGEST.fullmatch(found) is not None

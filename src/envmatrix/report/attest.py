@@ -1,7 +1,8 @@
 """Documents for supply chains, made of evidence: an SBOM, provenance, and results of tests.
 
 The SBOM is CycloneDX 1.6. The others are statements of in-toto: SLSA provenance v1, and test-result
-v0.1 with one field more, `notRunTests`. Nothing is signed. The same evidence gives the same bytes.
+v0.1 with one field more, `notRunTests`. The same evidence gives the same bytes. `statements` gives
+what is signed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cyclonedx.model.tool import ToolRepository
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
+from envmatrix.model import bundles
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.locks import Lock
 from envmatrix.model.probe_results import Outcome, ProbeResult
@@ -36,9 +38,6 @@ MEDIA_TYPES = {
 }
 BUILD_TYPE = "urn:envmatrix:build:1"
 BUILDER = "urn:envmatrix:builder"
-_STATEMENT = "https://in-toto.io/Statement/v1"
-_SLSA = "https://slsa.dev/provenance/v1"
-_TESTED = "https://in-toto.io/attestation/test-result/v0.1"
 _NAMESPACE = uuid.UUID("6f0a5a3e-6c0e-5d0e-9a53-0d5a3b1c9e77")
 _RESULTS = {Verdict.WORKS: "PASSED", Verdict.PARTIAL: "WARNED", Verdict.BROKEN: "FAILED"}
 
@@ -68,6 +67,26 @@ def documents(materials: Materials) -> dict[str, str]:
         SBOM: sbom(materials),
         PROVENANCE: _text(provenance(materials)),
         TEST_RESULT: _text(test_result(materials)),
+    }
+
+
+def statements(materials: Materials) -> dict[str, bytes]:
+    """Return the documents of a published image as statements to sign, by their predicate types.
+
+    Each is about the digest of the image and nothing else: signers know few kinds of digests.
+    """
+    found = materials.evidence
+    digest = {"sha256": materials.digest.removeprefix("sha256:")}
+    made = (
+        _statement(materials, bundles.SBOM, json.loads(sbom(materials))),
+        provenance(materials),
+        test_result(materials),
+    )
+    return {
+        one["predicateType"]: _text(
+            {**one, "subject": [{"name": found.id, "digest": digest}]}
+        ).encode()
+        for one in made
     }
 
 
@@ -187,7 +206,9 @@ def provenance(materials: Materials) -> dict[str, Any]:
             if name.endswith(".json")
         ],
     }
-    return _statement(materials, _SLSA, {"buildDefinition": definition, "runDetails": details})
+    return _statement(
+        materials, bundles.PROVENANCE, {"buildDefinition": definition, "runDetails": details}
+    )
 
 
 def _dependencies(materials: Materials) -> Iterator[dict[str, Any]]:
@@ -232,7 +253,7 @@ def test_result(materials: Materials) -> dict[str, Any]:
         "verdict": found.verdict.value,
         "cause": found.cause,
     }
-    return _statement(materials, _TESTED, predicate)
+    return _statement(materials, bundles.TEST_RESULT, predicate)
 
 
 def _place(probe: ProbeResult) -> str:
@@ -249,7 +270,7 @@ def _statement(materials: Materials, kind: str, predicate: Mapping[str, Any]) ->
     if materials.digest:
         digests["sha256"] = materials.digest.removeprefix("sha256:")
     return {
-        "_type": _STATEMENT,
+        "_type": bundles.STATEMENT,
         "subject": [{"name": found.id, "digest": digests}],
         "predicateType": kind,
         "predicate": predicate,

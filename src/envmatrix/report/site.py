@@ -223,6 +223,7 @@ def _cell(site: Site, evidence: Evidence) -> dict[str, Any]:
             if len(one.observed.losses) > 1
         ],
         "layers": stacked(evidence.image.sizes) if evidence.image else (),
+        "audit": site.facts.audits.get(evidence.id),
         "lock": lock,
         "dockerfile": dockerfile,
     }

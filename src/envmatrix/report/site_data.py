@@ -10,6 +10,7 @@ from typing import Any
 from packaging.version import Version
 
 from envmatrix.model import gpus
+from envmatrix.model.audits import Audit
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.expectations import Known
 from envmatrix.model.matrix import AXES, DEFAULT_ARCH
@@ -39,7 +40,8 @@ class Facts:
     By framework its title. By axis its values, in order. By accelerator its CUDA version and the
     lowest driver branch. By cell the commands that install its wheels (what they are for, and the
     command), and the texts of its Dockerfile and its lock. By probe what it proves. `pulls` has, by
-    cell, the command that starts the published image, where it is that of the evidence.
+    cell, the command that starts the published image, where it is that of the evidence. `audits`
+    has the known vulnerabilities of the cells for which they were asked.
     """
 
     titles: Mapping[str, str]
@@ -50,6 +52,7 @@ class Facts:
     proves: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     pulls: Mapping[str, str] = field(default_factory=dict)
+    audits: Mapping[str, Audit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

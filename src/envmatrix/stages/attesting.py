@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envmatrix.model.cells import Cell
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.publications import Publications
-from envmatrix.report.attest import MEDIA_TYPES, Materials, documents
+from envmatrix.report.attest import MEDIA_TYPES, Materials, documents, statements
 from envmatrix.stages.report import files_in
 from envmatrix.store.files import remove, to_text, using, write_text
-from envmatrix.store.layout import LOCK_NAME, Layout
+from envmatrix.store.layout import ATTESTATIONS, LOCK_NAME, Layout
 from envmatrix.store.packages import SystemPackages
 from envmatrix.store.resolutions import Resolutions
 
-FOLDER = "attestations"
+if TYPE_CHECKING:
+    from envmatrix.engine.registry import Manifest, Registry
+
 BOOTSTRAP = "bootstrap"
 
 
@@ -37,12 +40,21 @@ class Attesting:
         """
         return documents(self._materials(evidence, digest))
 
-    def to_attach(self, evidence: Evidence, digest: str) -> dict[str, tuple[str, bytes]]:
-        """Return what is attached to a published image: by file name, its type and its bytes."""
-        return {
-            f"{evidence.id}.{end}": (MEDIA_TYPES[end], text.encode())
-            for end, text in self.documents(evidence, digest).items()
-        }
+    def attach(
+        self, registry: Registry, repository: str, image: Manifest, evidence: Evidence
+    ) -> None:
+        """Attach the documents of a cell to its published image, unsigned.
+
+        Raises:
+            EngineError: the registry failed.
+        """
+        for end, text in self.documents(evidence, image.digest).items():
+            title = f"{evidence.id}.{end}"
+            registry.attach(repository, image, MEDIA_TYPES[end], title, text.encode())
+
+    def statements(self, evidence: Evidence, digest: str) -> dict[str, bytes]:
+        """Return the documents of a published image as statements to sign, by predicate type."""
+        return statements(self._materials(evidence, digest))
 
     def write(self, cells: Iterable[Evidence], report: Path) -> int:
         """Write the documents of the cells that have an image; return of how many.
@@ -52,7 +64,7 @@ class Attesting:
         Raises:
             SurroundingsError: a file cannot be written or removed.
         """
-        folder = report / FOLDER
+        folder = report / ATTESTATIONS
         ours = [one for one in cells if one.layers]
         texts: dict[Path, str] = {}
         for one in ours:

@@ -7,7 +7,7 @@ name the manifest that the registry got: all of them have one digest. What was d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,11 +17,11 @@ from typing import Any, Literal, cast
 
 from envmatrix.engine.client import Engine
 from envmatrix.engine.image import Image
-from envmatrix.engine.registry import Registry, RemoteImage
+from envmatrix.engine.registry import Manifest, Registry, RemoteImage
 from envmatrix.engine.retries import patiently
 from envmatrix.model.cells import Cell
 from envmatrix.model.digests import digest
-from envmatrix.model.errors import EngineError, InputError
+from envmatrix.model.errors import EngineError, InputError, NetworkError
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.image_names import cell_tag
 from envmatrix.model.matrix import Matrix
@@ -109,15 +109,15 @@ class Asked:
     dry: bool = False
 
 
-Documents = Callable[[Evidence, str], Mapping[str, tuple[str, bytes]]]
-"""Gives the documents to attach to an image with a digest: by title, their type and their bytes."""
+Attach = Callable[[Registry, str, Manifest, Evidence], None]
+"""Attaches documents to the image in a repository of a registry that has some evidence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
     """Publishes cells of a matrix. `path` is where `published.json` lies.
 
-    `documents` gives what is attached to each image.
+    `attach` attaches documents to each image.
     """
 
     matrix: Matrix
@@ -126,7 +126,7 @@ class Publisher:
     records: Records
     path: Path
     publications: Publications
-    documents: Documents | None = None
+    attach: Attach | None = None
 
     def publish(
         self, chosen: Sequence[Cell], asked: Asked, engine: Engine, progress: Progress
@@ -177,7 +177,7 @@ class _Work:
         self.progress.started(STAGE, cell.id)
         try:
             found = self._cell(cell)
-        except EngineError as error:
+        except (EngineError, NetworkError) as error:
             found = Outcome(cell.id, State.FAILED, error.what, error.next_step)
         self.progress.finished(
             STAGE, cell.id, found.state.value, reused=found.state is not State.PUSHED
@@ -214,7 +214,8 @@ class _Work:
         self.tags.images[cell.id] = published
         if not self.asked.dry:
             self.tags.noted.keep(self.tags.noted.all.with_image(published))
-            self._attach(repository, remote, evidence)
+            if self.of.attach:
+                self.of.attach(self.registry, repository, remote.manifest, evidence)
         self.tags.move(cell_tag_of(cell, evidence.verdict), published, cell, remote.manifest)
         return Outcome(cell.id, state, publication=published)
 
@@ -295,13 +296,6 @@ class _Work:
         self.tags.images[cell.id] = published
         self.tags.move(cell_tag_of(cell, evidence.verdict), published, cell)
         return Outcome(cell.id, State.PUSHED, publication=published)
-
-    def _attach(self, repository: str, remote: RemoteImage, evidence: Evidence) -> None:
-        if self.of.documents is None:
-            return
-        found = self.of.documents(evidence, remote.manifest.digest)
-        for title, (kind, data) in found.items():
-            self.registry.attach(repository, remote.manifest, kind, title, data)
 
 
 _UNKNOWN = f"sha256:{0:064}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from envmatrix import __version__
+from envmatrix.model.audits import read_audit
 from envmatrix.model.cells import Cell
 from envmatrix.model.matrix import STACKED, Matrix
 from envmatrix.model.publications import NOTHING_PUBLISHED, Publications
@@ -117,6 +118,7 @@ class SiteWriter:
                 for entry in entries
                 if entry.evidence and (pull := self.publications.pull_command(entry.evidence))
             },
+            audits={one: it for one in executed if (it := read_audit(self.layout.audit(one)))},
         )
 
     def _installs(self, entries: Sequence[Entry]) -> dict[str, list[tuple[str, str]]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from envmatrix.model.errors import InputError
 
 STATE = ".envmatrix"
+ATTESTATIONS = "attestations"
 LOCK_NAME = "requirements.lock"
 REPORT = "report.json"
 """The document of a report, in its folder."""
@@ -83,6 +84,10 @@ class Layout:
     def packages(self, os: str) -> Path:
         """Return where the published list of the packages of an operating system lies."""
         return self.reports / "packages" / f"{os}.txt"
+
+    def audit(self, cell_id: str) -> Path:
+        """Return where the known vulnerabilities of a cell lie. Git ignores them."""
+        return self.reports / ATTESTATIONS / f"{cell_id}.vulnerabilities.json"
 
     @property
     def own_templates(self) -> Path | None:

@@ -284,3 +284,17 @@ def test_ctrl_c_ends_a_pause() -> None:
 
     with pytest.raises(Cancelled):
         patiently(fails, lambda _: None, cancelled)
+
+
+def test_what_is_attached_is_listed_once_however_often_it_is_told(fake: FakeRegistry) -> None:
+    """Whoever may push writes the list. A long one takes no long time; oddities are left out."""
+    image = put_image(fake)
+    one = {"digest": f"sha256:{'3' * 64}", "size": 1, "artifactType": "x"}
+    other = [{"digest": f"sha256:{at:064x}", "size": 1} for at in range(50_000)]
+    odd = [None, 7, {}, {"digest": 7}, {"digest": "../evil"}]
+    listed = {"mediaType": INDEX, "manifests": [one, one, *odd, *other, *other]}
+    fake.put("x", image.replace(":", "-"), listed)
+    found = Registry.open(fake.host).attached("x", image)
+    assert (found[0], len(found)) == (one, 50_001)
+    fake.put("x", image.replace(":", "-"), {"mediaType": INDEX, "manifests": 7})
+    assert Registry.open(fake.host).attached("x", image) == []
