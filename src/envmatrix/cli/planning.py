@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from envmatrix.cli.arguments import AsJson, Profile, Select
+from envmatrix.cli.arguments import AsJson, OneCell, Profile, Select
 from envmatrix.cli.printing import (
     counted,
     print_grids,
@@ -207,7 +207,7 @@ def _layers(workspace: Workspace, cells: Sequence[Cell]) -> list[dict[str, Any]]
 
 def explain(
     context: typer.Context,
-    cell: str,
+    cell: OneCell,
     *,
     verbose: Annotated[
         bool,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from envmatrix.cli.arguments import AsJson, Profile, Select
+from envmatrix.cli.completing import selectors
 from envmatrix.cli.printing import counted, print_json, say
 from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.errors import InputError, SurroundingsError
@@ -106,7 +107,10 @@ def _print_outcome(one: Outcome, *, dry: bool) -> None:
 def pull(
     context: typer.Context,
     select: Annotated[
-        list[str], typer.Argument(metavar="CELL...", help="Cell ids, globs or axis=value.")
+        list[str],
+        typer.Argument(
+            metavar="CELL...", autocompletion=selectors, help="Cell ids, globs or axis=value."
+        ),
     ],
     *,
     registry: Annotated[
