@@ -92,7 +92,7 @@ def merge(
     else:
         print_table(cells, known)
         print_failures(cells, known)
-        say(f"written to {workspace.layout.short(where)}/")
+        say(f"written to {workspace.layout.shown(where)}/")
     tell_of_known(known)
     for number in merged.shards:
         warn(f"shard {number}/{merged.count} is missing: its cells are unknown")

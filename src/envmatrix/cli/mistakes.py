@@ -83,7 +83,8 @@ def with_command(error: EnvmatrixError, given: Sequence[str]) -> EnvmatrixError:
         return error
     wrong, right = error.instead
     meant = [_swapped(one, wrong, right) for one in given]
-    error.next_step = f"did you mean {right}?"
+    if not error.next_step.startswith("did you mean"):
+        error.next_step = f"did you mean {right}?"
     if list(given) != meant:
         error.next_step += f" `{shlex.join([PROGRAM, *meant])}`"
     return error

@@ -80,7 +80,7 @@ def _print_published(done: Published, workspace: Workspace) -> None:
     moved = sum(one.publication.pushed for one in done.cells if one.publication and _is_new(one))
     say(f"{counted(len(images), 'image')} published, {moved / 1e6:.1f} MB moved")
     if images:
-        say(f"noted in {workspace.layout.short(workspace.layout.publications)}: commit it")
+        say(f"noted in {workspace.layout.shown(workspace.layout.publications)}: commit it")
 
 
 def _is_new(one: Outcome) -> bool:

@@ -34,6 +34,7 @@ from envmatrix.model.cells import Cell
 from envmatrix.model.errors import InputError, SurroundingsError
 from envmatrix.model.evidence import Evidence, Reproducible
 from envmatrix.model.expectations import Known, Standing
+from envmatrix.model.matrix import meant
 from envmatrix.model.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _probe_host(workspace: Workspace, python: str, *, strict: bool, as_json: boo
         print_table(found)
         print_failures(found)
         for path in paths:
-            say(f"evidence: {workspace.layout.short(path)}")
+            say(f"evidence: {workspace.layout.shown(path)}")
     raise typer.Exit(exit_code(found, strict=strict))
 
 
@@ -222,7 +223,10 @@ def _options(
 
     if base not in list(Origin):
         raise InputError(
-            f"--base {base} is not known", where="--base", next_step="give auto, pull or bootstrap"
+            f"--base {base} is not known",
+            where="--base",
+            next_step="give auto, pull or bootstrap",
+            instead=meant(base, list(Origin)),
         )
     return Options(
         jobs=jobs,
@@ -266,7 +270,7 @@ def _finish(workspace: Workspace, done: Run, *, strict: bool, as_json: bool) -> 
         if not done.pruned:
             print_commands(done.cells)
         say(done.said)
-        where = workspace.layout.short(workspace.layout.report)
+        where = workspace.layout.shown(workspace.layout.report)
         say(f"evidence: {where}/ (report.json, table.md, cells/)")
     tell_of_known(known)
     raise typer.Exit(exit_code(done.cells, known, strict=strict))

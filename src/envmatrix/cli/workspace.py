@@ -7,7 +7,8 @@ Each part is made when a command first asks for it. What talks to the engine is 
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from envmatrix.cli.printing import warn
+from envmatrix.cli.finding import NAME
+from envmatrix.cli.printing import detail, note
 from envmatrix.model.amendments import Amendments, read_amendments
 from envmatrix.model.cells import Cell, expand
 from envmatrix.model.claims import Claims, read_claims
@@ -73,7 +75,17 @@ class Workspace:
         Raises:
             InputError: the file cannot be read, or is wrong.
         """
-        return read_matrix(self.matrix_path)
+        path = self.matrix_path
+        detail(f"matrix: {path}")
+        if path.is_dir():
+            raise InputError(
+                "the matrix is a folder, and a file is needed",
+                where=self.layout.shown(path),
+                next_step=f"`envmatrix --matrix {shlex.quote(str(path / NAME))} plan`"
+                if (path / NAME).is_file()
+                else f"`envmatrix init {shlex.quote(str(path))}` writes a first matrix there",
+            )
+        return read_matrix(path, self.layout.shown(path))
 
     @cached_property
     def cells(self) -> Sequence[Cell]:
@@ -102,7 +114,7 @@ class Workspace:
         if not chosen:
             raise InputError(
                 f"the profile {profile or 'quick'} matches no cell",
-                where=str(self.matrix_path),
+                where=self.layout.shown(self.matrix_path),
                 next_step="correct the profile; `envmatrix plan '*'` lists every cell",
             )
         return chosen
@@ -189,7 +201,11 @@ class Workspace:
     def committed_lock(self, cell_id: str) -> str:
         """Return the path of the committed lock of a cell; an empty text where there is none."""
         path = self.layout.lock(cell_id)
-        return self.layout.short(path) if path.exists() else ""
+        return self.layout.shown(path) if path.exists() else ""
+
+    def shown(self, path: str) -> str:
+        """Return a path of a document, which is relative to the matrix, as a person pastes it."""
+        return self.layout.shown(self.layout.root / path)
 
     def _inputs_of(self, cell: Cell) -> Inputs | None:
         return self.folders.inputs(cell, self.probes.hashes(cell), self._runner_hash)
@@ -221,7 +237,7 @@ class Workspace:
         own = self.layout.own_templates
         renderer = Renderer(self.matrix, *([own] if own else ()), self.layout.templates())
         if own and (replaced := renderer.replaced):
-            warn(f"{own}: these templates replace those of envmatrix: {', '.join(replaced)}")
+            note(f"{self.layout.shown(own)}: these templates replace those of envmatrix: {', '.join(replaced)}")
         return Folders(self.matrix, renderer, self.resolutions, self.sharing)
 
     @cached_property
@@ -240,9 +256,18 @@ class Workspace:
 
         # In the checkout of envmatrix every probe counts. Elsewhere, only what the matrix needs.
         elsewhere = self.layout.root / "scripts/probes" != self.layout.probes()
-        named = self.matrix.frameworks if elsewhere and self.layout.matrix.exists() else None
-        sources = Sources(self.layout.probes(), self.layout.own_probes, named, warn)
-        return Probes(self.extra_probes, sources)
+        has_matrix = self.layout.matrix.exists()
+        named = self.matrix.frameworks if elsewhere and has_matrix else None
+        sources = Sources(self.layout.probes(), self.layout.own_probes, named, note)
+        further = self.layout.probe_folders(self.matrix.probes) if has_matrix else ()
+        return Probes(tuple(dict.fromkeys((*further, *self._given_probes))), sources)
+
+    @property
+    def _given_probes(self) -> Iterator[Path]:
+        """The folders that the option names. One that the matrix names, too, is one folder."""
+        for folder in self.extra_probes:
+            found = folder.resolve()
+            yield found if found.is_relative_to(self.layout.root) else folder
 
     def tell_of_idle_probes(self) -> None:
         """Say which probes belong to no cell of the matrix: a name in a header may be wrong.
@@ -259,7 +284,7 @@ class Workspace:
                 for family, stack in stacks
             ):
                 what = f"{one.framework}+{one.stack}" if one.stack else one.framework
-                warn(f"note: the probe {one.name} is for {what}, which no cell of the matrix has")
+                note(f"note: the probe {one.name} is for {what}, which no cell of the matrix has")
 
     @cached_property
     def locking(self) -> Locking:

@@ -29,14 +29,17 @@ def json_schema() -> dict[str, Any]:
     return schema_of(Matrix)
 
 
-def read_matrix(path: Path) -> Matrix:
-    """Read and check the matrix of a file.
+def read_matrix(path: Path, name: str | None = None) -> Matrix:
+    """Read and check the matrix of a file. `name` is what messages call it.
 
     Raises:
         InputError: it cannot be read, or the first thing that is wrong with it.
     """
-    next_step = "run in the folder that holds matrix.yaml, or give --matrix FILE"
-    return load(text_of_file(path, "the matrix", next_step), path.name)
+    next_step = (
+        "`envmatrix init` writes a first one here; "
+        "`envmatrix --matrix FILE plan` takes one of another place"
+    )
+    return load(text_of_file(path, "the matrix", next_step), name or path.name)
 
 
 def load(text: str, name: str) -> Matrix:
