@@ -91,7 +91,7 @@ def merge(
         print_json(workspace.reporting.document(cells, on_hosts).to_json())
     else:
         print_table(cells, known)
-        print_failures(cells, known)
+        print_failures(cells, known, workspace.shown)
         say(f"written to {workspace.layout.shown(where)}/")
     tell_of_known(known)
     for number in merged.shards:

@@ -248,7 +248,16 @@ def explain(
         ]
         pull = workspace.publications.pull_command(found)
         whole = verbose or loudness.level is Level.VERBOSE
-        print_story(one, found, drift, known, disagreements, pull=pull, verbose=whole)
+        print_story(
+            one,
+            found,
+            drift,
+            known,
+            disagreements,
+            pull=pull,
+            shown=workspace.shown,
+            verbose=whole,
+        )
 
 
 def probes(context: typer.Context, *, as_json: AsJson = False) -> None:

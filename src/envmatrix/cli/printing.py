@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -203,10 +203,15 @@ def print_commands(cells: Sequence[Evidence]) -> None:
         say("start one:", *(f"  {command}" for command in found.values()))
 
 
-def print_failures(cells: Iterable[Evidence], known: Mapping[str, Known] | None = None) -> None:
+def print_failures(
+    cells: Iterable[Evidence],
+    known: Mapping[str, Known] | None = None,
+    shown: Callable[[str], str] = str,
+) -> None:
     """Print the cause and the remedy of each broken cell, with the end of its output.
 
-    `known` is what the matrix knows of cells, by their ids.
+    `known` is what the matrix knows of cells, by their ids. `shown` makes a path that can be pasted
+    of one that is relative to the matrix.
     """
     for cell in cells:
         if cell.verdict is not Verdict.BROKEN:
@@ -219,14 +224,17 @@ def print_failures(cells: Iterable[Evidence], known: Mapping[str, Known] | None 
             if probe.required and probe.log_tail:
                 tail = probe.log_tail.splitlines()[-TAIL_LINES:]
                 say(*(f"  | {text}" for text in tail))
-        say(*(f"  log:    {path}" for path in logs_of(cell)))
+        say(*(f"  log:    {shown(path)}" for path in logs_of(cell)))
 
 
 def logs_of(cell: Evidence) -> list[str]:
     """Return the paths of the logs that tell why a cell does not work."""
-    failed = [probe.probe for probe in cell.probes if probe.failed]
+    failed = [probe for probe in cell.probes if probe.failed]
+    if named := [probe.log for probe in failed if probe.log]:
+        return named
+    # Evidence of before 2026-11-26 names the folder alone.
     if cell.log and failed and cell.log.endswith(f"/{cell.id}"):
-        return [f"{cell.log}/{name}.log" for name in failed]
+        return [f"{cell.log}/{probe.probe}.log" for probe in failed]
     return [cell.log] if cell.log else []
 
 

@@ -122,7 +122,7 @@ def _probe_host(workspace: Workspace, python: str, *, strict: bool, as_json: boo
         print_json({"schema": 2, "on_hosts": [evidence.to_json() for evidence in found]})
     else:
         print_table(found)
-        print_failures(found)
+        print_failures(found, shown=workspace.shown)
         for path in paths:
             say(f"evidence: {workspace.layout.shown(path)}")
     raise typer.Exit(exit_code(found, strict=strict))
@@ -266,7 +266,7 @@ def _finish(workspace: Workspace, done: Run, *, strict: bool, as_json: bool) -> 
         _print_report(workspace, done.cells)
     else:
         print_table(done.cells, known)
-        print_failures(done.cells, known)
+        print_failures(done.cells, known, workspace.shown)
         if not done.pruned:
             print_commands(done.cells)
         say(done.said)

@@ -129,6 +129,13 @@ class ProbeResult(Part):
     log_tail: Annotated[
         str, Field(description="The last lines it printed; empty where it passed.")
     ] = ""
+    log: Annotated[
+        str | None,
+        Field(
+            description="The file with everything that it printed, relative to the matrix, on the "
+            "machine that ran it; null: there is none."
+        ),
+    ] = None
     ran: Annotated[
         Way,
         Field(

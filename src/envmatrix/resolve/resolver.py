@@ -22,6 +22,7 @@ from packaging.version import InvalidVersion, Version
 
 from envmatrix.model.errors import ToolError
 from envmatrix.model.locks import Problem, Resolution
+from envmatrix.model.text import inert
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.resolve.indexes import Indexes, Place, Trouble
 from envmatrix.resolve.pages import File
@@ -39,7 +40,8 @@ from envmatrix.resolve.uv_output import (
     searched,
     split_log,
 )
-from envmatrix.store.records import Records
+from envmatrix.store.files import write_text
+from envmatrix.store.records import RESOLVE_LOGS, Records
 from envmatrix.store.resolutions import keep
 
 _OWN_INDEXES = None
@@ -288,6 +290,7 @@ class Resolver:
                 stopped=self.stopped,
             )
             said, tried = split_log(result.stderr)
+            self._log(problem, said)
             if result.returncode == 0:
                 return _lock_of(output, problem, tried)
         reading = self._in_our_words(read(said, index))
@@ -300,6 +303,12 @@ class Resolver:
             names=names | named or problem.roots,
             reading=reading,
         )
+
+    def _log(self, problem: Problem, said: str) -> None:
+        """Keep what uv said last of a problem, for people to read."""
+        asked = f"{' '.join(problem.requires)} for Python {problem.python}, glibc {problem.glibc}, "
+        text = f"{asked}{problem.arch}\n{said}"
+        write_text(self.records.log_path(RESOLVE_LOGS, problem.key), inert(text), durable=False)
 
     def _in_our_words(self, reading: Reading) -> Reading:
         """Name a place of the settings as all messages do: the default index has no address."""

@@ -17,6 +17,7 @@ from envmatrix.model.evidence import (
     Evidence,
     Inputs,
     LockedWheels,
+    Logs,
     Machine,
     Seconds,
     Serves,
@@ -35,7 +36,7 @@ from envmatrix.store.contents import Contents
 from envmatrix.store.layout import Layout
 from envmatrix.store.overlaps import overlaps_of
 from envmatrix.store.rebuilds import Rebuilds
-from envmatrix.store.records import Records
+from envmatrix.store.records import PROBE_LOGS, RESOLVE_LOGS, Records
 from envmatrix.store.resolutions import Resolutions
 
 
@@ -101,8 +102,9 @@ class EvidenceMaker:
                 build=made.seconds if made else None,
                 probe=_total(results) if results else None,
             ),
-            probes=tuple(results),
+            probes=tuple(self._with_log(cell, result) for result in results),
             log=self._log(cell, judgement.stage, results),
+            logs=self._logs(cell),
         )
 
     def _inputs(self, cell: Cell, results: Sequence[ProbeResult]) -> Inputs | None:
@@ -151,9 +153,25 @@ class EvidenceMaker:
         folder = self.records.probe_logs(cell.id)
         if any(result.failed for result in results) and folder.is_dir():
             return self.layout.short(folder)
-        kind, name = ("base", cell.base_id) if stage == "base" else ("build", cell.id)
+        logs = self._logs(cell)
+        return {"base": logs.base, "lock": logs.resolve}.get(stage, logs.build)
+
+    def _logs(self, cell: Cell) -> Logs:
+        return Logs(
+            resolve=self._there(RESOLVE_LOGS, self.resolutions.problem(cell).key),
+            base=self._there("base", cell.base_id),
+            build=self._there("build", cell.id),
+        )
+
+    def _there(self, kind: str, name: str) -> str | None:
         path = self.records.log_path(kind, name)
         return self.layout.short(path) if path.exists() else None
+
+    def _with_log(self, cell: Cell, result: ProbeResult) -> ProbeResult:
+        """Return a result that names the log of its probe, if there is one."""
+        return result.model_copy(
+            update={"log": self._there(f"{PROBE_LOGS}/{cell.id}", result.probe)}
+        )
 
 
 def host_evidence(framework: str, results: Sequence[ProbeResult]) -> Evidence:
