@@ -5,7 +5,7 @@ Its one cell works: the published evidence of envmatrix has the same cell, with 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 CELL: Final = "tensorflow-2.21.0-py3.11-debian12-cpu"
 """The one cell of it."""
@@ -65,3 +65,34 @@ profiles:
   quick:
     - {framework: tensorflow, version: "2.21.0", python: own, os: debian12, accelerator: cpu}
 """
+
+
+def example() -> dict[str, Any]:
+    """Return the data of a matrix that is right and has every key, to show what belongs where."""
+    # Only a file that is wrong needs it.
+    import yaml  # noqa: PLC0415
+
+    data: dict[str, Any] = yaml.safe_load(FIRST_MATRIX)
+    data["axes"]["arch"] = ["amd64"]
+    data["axes"]["accelerator"]["cu125"] = {"cuda": "12.5", "driver": "525"}
+    data["frameworks"]["tensorflow"] |= {
+        "license": "Apache-2.0",
+        "packages": ["g++"],
+        "companions": {"tensorflow-text": {"2.21.0": "2.21.0"}},
+    }
+    data["frameworks"]["tensorflow"]["variants"][0] |= {
+        "arch": ["amd64"],
+        "index": "https://wheels.example/whl/{accelerator}",
+    }
+    where = {"framework": "tensorflow", "version": ">=2.20", "os": "debian*"}
+    return data | {
+        "labels": {"source": "https://example.org/me/matrix"},
+        "probes": ["probes"],
+        "stacks": {
+            "hub": {"title": "TF Hub", "cells": [where], "requires": ["tensorflow-hub"]},
+        },
+        "rules": [
+            {"when": where, "exclude": True, "constrain": ["setuptools<82"], "reason": "it is old"}
+        ],
+        "known": [{"when": where, "verdict": "broken", "reason": "it is old"}],
+    }

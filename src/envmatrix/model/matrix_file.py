@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from envmatrix.model.first_matrix import example
 from envmatrix.model.checked import Problem, checked, schema_of, text_of_file
 from envmatrix.model.matrix import (
     DEFAULT_ARCH,
@@ -49,7 +50,15 @@ def load(text: str, name: str) -> Matrix:
         InputError: the first thing that is wrong, with file, line, key and remedy.
     """
     is_a = "a matrix is a mapping with the keys schema, axes, frameworks, ..."
-    return checked(text, name, Matrix, _contradictions, is_a=is_a, docs="docs/matrix.md")
+    return checked(
+        text,
+        name,
+        Matrix,
+        _contradictions,
+        is_a=is_a,
+        docs="docs/matrix.md",
+        example=example,
+    )
 
 
 def _contradictions(matrix: Matrix) -> Iterator[Problem]:
