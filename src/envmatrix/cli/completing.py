@@ -29,7 +29,7 @@ def completion(
     ] = None,
 ) -> None:
     """Print what a shell needs to complete commands, options, cells and profiles."""
-    from typer.completion import get_completion_script
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
     name = shell or Path(os.environ.get("SHELL", "")).name
     if name not in SHELLS:
@@ -47,7 +47,7 @@ def completion(
 def answer_shell() -> None:
     """Let typer answer a shell that asks what may come next, if one does."""
     if os.environ.get(f"_{PROGRAM.upper()}_COMPLETE"):
-        from typer.completion import completion_init
+        from typer.completion import completion_init  # type: ignore[attr-defined]
 
         completion_init()
 
@@ -60,13 +60,13 @@ def selectors(context: typer.Context, incomplete: str) -> list[str]:
     matrix = _matrix(context)
     if matrix is None:
         return []
-    given = list(context.params.get("select") or ())
-    if given[-1:] == ["="] or incomplete == "=":
-        axis = given[-2:-1] if given[-1:] == ["="] else given[-1:]
-        return _beginning(_values(matrix).get("".join(axis), ()), incomplete.lstrip("="))
-    offered = [f"{axis}={value}" for axis, values in _values(matrix).items() for value in values]
+    values = _values(matrix)
+    axis = next((one for one in reversed(context.params.get("select") or ()) if one != "="), "")
+    if axis in values:
+        return _beginning(values[axis], incomplete)
     if not incomplete:
-        return [f"{axis}=" for axis in _values(matrix)]
+        return [f"{axis}=" for axis in values]
+    offered = [f"{axis}={value}" for axis, some in values.items() for value in some]
     return _beginning([*offered, *_ids(matrix)], incomplete)
 
 

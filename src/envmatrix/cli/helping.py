@@ -98,14 +98,14 @@ def epilog(name: str) -> str:
 class Commands(TyperGroup):
     """The commands, shown by purpose. A word that is none is answered with those near it."""
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002
         """Write a list of the commands for each purpose."""
         panels: dict[str, list[tuple[str, str]]] = {}
         for name, command in self.commands.items():
             panel = getattr(command, "rich_help_panel", None) or "Commands"
             if not command.hidden:
-                text = command.get_short_help_str(formatter.width - 6 - _WIDTH)
-                panels.setdefault(panel, []).append((f"{name:<{_WIDTH}}", text))
+                sentence = (command.help or "").partition(". ")[0].rstrip(".")
+                panels.setdefault(panel, []).append((f"{name:<{_WIDTH}}", sentence))
         for panel, rows in panels.items():
             with formatter.section(panel):
                 formatter.write_dl(rows)

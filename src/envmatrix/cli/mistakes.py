@@ -36,8 +36,8 @@ def no_such_command(word: str, commands: Sequence[str]) -> InputError:
     if word in ("help", "version"):
         near = [f"--{word}"]
     else:
-        near = [one for one in (_SYNONYMS.get(word),) if one in commands]
-        near += [one for one in get_close_matches(word, commands) if one not in near]
+        synonym = _SYNONYMS.get(word, "")
+        near = [synonym] if synonym in commands else get_close_matches(word, commands, n=1)
     return InputError(
         f"there is no command {word!r}",
         where=PROGRAM,

@@ -157,12 +157,12 @@ def _listed(cells: Sequence[Evidence]) -> str:
 def schema(
     name: Annotated[
         str,
-        typer.Argument(metavar=f"[{'|'.join(SCHEMAS)}]", help="Of which file. Default: matrix."),
+        typer.Argument(
+            metavar="[FILE]", help=f"Of which file: {', '.join(SCHEMAS)}. Default: matrix."
+        ),
     ] = "matrix",
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The same document on one line.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same document on one line.")] = False,
 ) -> None:
     """Print the JSON Schema of a file that people write, or that envmatrix writes."""
     if name not in SCHEMAS:

@@ -11,12 +11,18 @@ import codecs
 import io
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 READABLE = "envmatrix-readable"
 """The way of encoding in which a character that an encoding lacks becomes something readable."""
 
-_PLAIN = {"✓": "+", "✗": "x", "…": "~", "·": ".", "–": "-", "—": "-", "×": "x"}
-_BAR = {"\u2501": "-", "\u2578": "-", "\u257a": "-"}
+# Our marks, what other people's texts have for ASCII, and the pieces of bars.
+_PLAIN = {"\u2713": "+", "\u2717": "x", "\u2026": "~", "\u2013": "-", "\u2014": "-"}
+_PLAIN |= {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2022": "*"}
+_PLAIN |= {"\u2501": "-", "\u2578": "-", "\u257a": "-"}
 _STREAMS = (("stdout", 1), ("stderr", 2))
 
 
@@ -27,11 +33,10 @@ def make_safe() -> None:
         stream = getattr(sys, name)
         if stream is None:
             _to_nowhere(number)
-            stream = open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123
+            stream = open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         elif stream is not getattr(sys, f"__{name}__") or not isinstance(stream, io.TextIOWrapper):
             continue
         raw = _Output(number, "w", closefd=False)
-        raw.name = name  # type: ignore[assignment]  (the error of a full disk tells it)
         safe = io.TextIOWrapper(
             io.BufferedWriter(raw),
             encoding=stream.encoding,
@@ -69,15 +74,21 @@ class _Output(io.FileIO):
 
     lost = False
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]
+    def write(self, data: Buffer, /) -> int:
+        """Write, and take what cannot be written any more for written.
+
+        Raises:
+            OSError: stdout cannot be written, for the first time.
+        """
+        size = memoryview(data).nbytes
         if self.lost:
-            return len(data)
+            return size
         try:
             return super().write(data)
         except OSError as error:
             self.lost = True
             if isinstance(error, BrokenPipeError) or self.fileno() != 1:
-                return len(data)
+                return size
             raise OSError(error.errno, error.strerror, "stdout") from error
 
 
@@ -88,7 +99,7 @@ def _to_nowhere(number: int) -> None:
         os.dup2(nowhere, number)
         os.close(nowhere)
     else:
-        os.set_inheritable(nowhere, True)  # noqa: FBT003
+        os.set_inheritable(nowhere, True)
 
 
 def _readable(error: UnicodeError) -> tuple[str, int]:
@@ -99,5 +110,5 @@ def _readable(error: UnicodeError) -> tuple[str, int]:
 
 
 def _ascii(character: str) -> str:
-    known = (_PLAIN | _BAR).get(character)
+    known = _PLAIN.get(character)
     return known or character.encode("ascii", "backslashreplace").decode()

@@ -237,7 +237,8 @@ class Workspace:
         own = self.layout.own_templates
         renderer = Renderer(self.matrix, *([own] if own else ()), self.layout.templates())
         if own and (replaced := renderer.replaced):
-            note(f"{self.layout.shown(own)}: these templates replace those of envmatrix: {', '.join(replaced)}")
+            names = ", ".join(replaced)
+            note(f"{self.layout.shown(own)}: these templates replace those of envmatrix: {names}")
         return Folders(self.matrix, renderer, self.resolutions, self.sharing)
 
     @cached_property
@@ -275,11 +276,15 @@ class Workspace:
         Raises:
             InputError: the header of a probe is wrong.
         """
-        from envmatrix.probes.headers import ANY
+        from envmatrix.probes.headers import ANY, load_probes
 
+        # Elsewhere than in the checkout of envmatrix, its own probes are for more than the matrix.
+        own = self.layout.probes()
+        elsewhere = self.layout.root / "scripts/probes" != own
+        ours = {one.sha256 for one in load_probes([own])} if elsewhere else set()
         stacks = {(cell.family, cell.stack) for cell in self.cells}
         for one in self.probes.all:
-            if not any(
+            if one.sha256 not in ours and not any(
                 one.framework in (ANY, family) and one.stack in ("", ANY, stack)
                 for family, stack in stacks
             ):

@@ -127,9 +127,10 @@ _SHAPES = (
 
 def _right(schema: _Schema, location: Location, example: Mapping[str, Any]) -> str:
     """Return the line that an example has at a location, as YAML; empty where it has none."""
-    key, value, node = "", None, example
+    key, value = "", None
+    node: object = example
     for index, part in enumerate(location):
-        if isinstance(node, Mapping) and isinstance(part, str):
+        if isinstance(node, dict) and isinstance(part, str):
             free = "patternProperties" in schema.node(location[:index])
             node = node.get(part, next(iter(node.values()), None) if free else None)
             key, value = part, node

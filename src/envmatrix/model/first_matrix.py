@@ -13,6 +13,7 @@ CELL: Final = "tensorflow-2.21.0-py3.11-debian12-cpu"
 FIRST_MATRIX: Final = """\
 # What to build and probe. `envmatrix plan` shows the cells that this file declares.
 # Quote versions: YAML reads an unquoted 3.10 as the number 3.1.
+# Lines such as #debian13 are more that works: remove the # of all lines of one entry.
 
 schema: 1
 
@@ -25,13 +26,17 @@ axes:
   os:
     # python is the system's own. glibc decides which wheels fit. bootstrap is the suite of Debian
     # that mmdebstrap takes where no registry answers.
-    debian12: {distribution: debian, codename: bookworm, glibc: "2.36", python: "3.11", image: "debian:12-slim", bootstrap: bookworm}
-    # debian13: {distribution: debian, codename: trixie, glibc: "2.41", python: "3.13", image: "debian:13-slim", bootstrap: trixie}
+    debian12:
+      {distribution: debian, codename: bookworm, glibc: "2.36", python: "3.11",
+       image: "debian:12-slim", bootstrap: bookworm}
+    #debian13:
+    #  {distribution: debian, codename: trixie, glibc: "2.41", python: "3.13",
+    #   image: "debian:13-slim", bootstrap: trixie}
   python: ["3.11"]
   accelerator:
     cpu: {}
     # A CUDA line needs the lowest NVIDIA driver branch that serves it.
-    # cu125: {cuda: "12.5", driver: "525"}
+    #cu125: {cuda: "12.5", driver: "525"}
 
 # Every base has this installer. Every virtual environment has these packages.
 base:
@@ -47,18 +52,18 @@ frameworks:
       - name: tensorflow-cpu
         requires: ["tensorflow-cpu=={version}"]
         accelerators: {cpu: ["*"]}
-      # - name: and-cuda
-      #   requires: ["tensorflow[and-cuda]=={version}"]
-      #   accelerators: {cu125: ["*"]}
-  # torch:
-  #   title: PyTorch
-  #   packages: ["g++", "libpython{python}-dev"]
-  #   versions: ["2.13.0"]
-  #   variants:
-  #     - name: pytorch-index
-  #       requires: ["torch=={version}+{accelerator}", "numpy", "setuptools"]
-  #       index: "https://download.pytorch.org/whl/{accelerator}"
-  #       accelerators: {cpu: ["*"]}
+      #- name: and-cuda
+      #  requires: ["tensorflow[and-cuda]=={version}"]
+      #  accelerators: {cu125: ["*"]}
+  #torch:
+  #  title: PyTorch
+  #  packages: ["g++", "libpython{python}-dev"]
+  #  versions: ["2.13.0"]
+  #  variants:
+  #    - name: pytorch-index
+  #      requires: ["torch=={version}+{accelerator}", "numpy", "setuptools"]
+  #      index: "https://download.pytorch.org/whl/{accelerator}"
+  #      accelerators: {cpu: ["*"]}
 
 # Names for lists of cells. Commands without SELECT and --profile take quick.
 profiles:

@@ -7,8 +7,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from envmatrix.model.first_matrix import example
 from envmatrix.model.checked import Problem, checked, schema_of, text_of_file
+from envmatrix.model.first_matrix import example
 from envmatrix.model.matrix import (
     DEFAULT_ARCH,
     NATIVE_ARCH,

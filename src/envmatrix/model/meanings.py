@@ -26,7 +26,7 @@ def meaning(matrix: Matrix, axis: str, value: str) -> str:
     word = value.strip().lower()
     known = _known(matrix, axis)
     for said in _said(matrix, axis, word):
-        if any(value_matches(axis, one, said) for one in known):
+        if said and any(value_matches(axis, one, said) for one in known):
             return said
     return ""
 
@@ -67,32 +67,30 @@ def _said(matrix: Matrix, axis: str, word: str) -> Iterator[str]:
         case "framework":
             yield from _titled(matrix, bare)
         case "accelerator":
-            if word in _ANY_GPU:
-                yield "cu*"
-            for name, one in matrix.axes.accelerator.items():
-                if one.cuda and digits and digits in (one.cuda, one.cuda.replace(".", "")):
-                    yield name
+            yield from _lines_of_cuda(matrix, word, digits)
         case "os":
             yield from (name for name, one in matrix.axes.os.items() if one.codename == bare)
-            if bare in {one.distribution for one in matrix.axes.os.values()}:
-                yield f"{bare}*"
+            yield from (f"{bare}*" for one in matrix.axes.os.values() if one.distribution == bare)
         case "python":
-            parts = digits.split(".")
-            yield ".".join(parts[:2])
-            if len(parts) == 1 and digits.startswith("3"):
-                yield f"3.{digits[1:]}"
+            yield ".".join(digits.split(".")[:2])
+            yield f"{digits[:1]}.{digits[1:]}"
         case "version":
-            yield digits
-            yield f"{digits}.*"
+            yield from (digits, f"{digits}.*")
         case "arch":
             yield _MACHINES.get(word, "")
     yield bare
 
 
+def _lines_of_cuda(matrix: Matrix, word: str, digits: str) -> Iterator[str]:
+    if word in _ANY_GPU:
+        yield "cu*"
+    for name, one in matrix.axes.accelerator.items():
+        if one.cuda and digits in (one.cuda, one.cuda.replace(".", "")):
+            yield name
+
+
 def _without_prefix(axis: str, word: str) -> str:
-    return next(
-        (word[len(one) :] for one in _PREFIXES.get(axis, ()) if word.startswith(one)), word
-    )
+    return next((word[len(one) :] for one in _PREFIXES.get(axis, ()) if word.startswith(one)), word)
 
 
 def _titled(matrix: Matrix, word: str) -> Iterator[str]:

@@ -247,7 +247,13 @@ def _by_axis(selectors: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-_CALLED = {"cuda": "accelerator", "distro": "os", "py": "python", "system": "os", "status": "verdict"}
+_CALLED = {
+    "cuda": "accelerator",
+    "distro": "os",
+    "py": "python",
+    "system": "os",
+    "status": "verdict",
+}
 """What people call axes that have another name here."""
 
 
@@ -280,7 +286,10 @@ def _no_value(
     stands_for = meaning(matrix, axis, value)
     found = stands_for if any(value_matches(axis, one, stands_for) for one in names) else ""
     return _nothing(
-        f"{axis}={value}", [f"{axis}={name}" for name in names], profile, found and f"{axis}={found}"
+        f"{axis}={value}",
+        [f"{axis}={name}" for name in names],
+        profile,
+        found and f"{axis}={found}",
     )
 
 

@@ -96,7 +96,7 @@ def run_shared(
         return {}
 
 
-def _run_shared(
+def _run_shared(  # noqa: PLR0917
     containers: Containers,
     image: str,
     group: Group,

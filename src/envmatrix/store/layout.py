@@ -169,8 +169,9 @@ class Layout:
         return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
 
     def shown(self, path: Path) -> str:
-        """Return a path as a person can paste it: relative to the current folder where both lie in
-        the project, or where the path lies below that folder.
+        """Return a path as a person can paste it in the current folder.
+
+        It is relative where both lie in the project, or the path lies below that folder.
         """
         path, here = Path(os.path.abspath(path)), Path.cwd()  # noqa: PTH100  (links stay as given)
         ours = path.is_relative_to(self.root) and here.is_relative_to(self.root)
