@@ -105,7 +105,7 @@ def test_ten_mistakes_in_a_row(offline: Folder, command: Commands) -> None:
 
     # 5. A key that is misspelled.
     in_matrix(offline, "versions:", "version:")
-    assert command(offline, "plan").is_refusal(2, 'unknown key "version"', "did you mean versions"
+    assert command(offline, "plan").is_refusal(2, 'unknown key "version"', "did you mean versions")
 
     # 6. A key that is missing: the message shows a line that is right.
     in_matrix(offline, "    title: Jinja\n", "")
