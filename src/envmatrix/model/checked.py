@@ -123,6 +123,8 @@ _SHAPES = (
     "too_short",
 )
 """The types of errors where words alone do not show what the file should hold."""
+_TOLD_AT_MOST = 390
+"""The characters of a next step that has an example: a person has to find what is wrong in it."""
 
 
 def _right(schema: _Schema, location: Location, example: Mapping[str, Any]) -> str:
@@ -153,7 +155,8 @@ def _explain(
     schema = _Schema(form)
     what, next_step = _told(document, schema, problem)
     if problem["type"] in _SHAPES and (right := _right(schema, location, example)):
-        next_step += f". For instance: {right}"
+        told = f"{next_step}. For instance: {right}"
+        next_step = told if len(told) <= _TOLD_AT_MOST else next_step
     place = tuple(part for part in location if part != _KEY)
     return InputError(what, where=document.where(place), next_step=next_step)
 

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     Field,
+    SerializerFunctionWrapHandler,
     StringConstraints,
+    model_serializer,
     model_validator,
 )
 
@@ -383,6 +385,14 @@ class Evidence(Part):
     logs: Annotated[
         Logs, Field(description="The log of each step, on the machine that made this evidence.")
     ] = Logs()
+
+    @model_serializer(mode="wrap")
+    def _without_absent_logs(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Evidence of before there were such logs stays as it is, to the letter.
+        data: dict[str, Any] = handler(self)
+        if self.logs == Logs():
+            del data["logs"]
+        return data
 
     @property
     def judgement(self) -> Judgement:

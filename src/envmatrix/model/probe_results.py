@@ -151,6 +151,14 @@ class ProbeResult(Part):
         ),
     ] = None
 
+    @model_serializer(mode="wrap")
+    def _without_an_absent_log(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Evidence of before there were such logs stays as it is, to the letter.
+        data: dict[str, Any] = handler(self)
+        if self.log is None:
+            del data["log"]
+        return data
+
     @property
     def flaky(self) -> bool:
         """Whether it ended in one way beside the other probes, and in another way alone."""

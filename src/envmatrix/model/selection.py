@@ -284,13 +284,9 @@ def _no_value(
 ) -> InputError:
     """Return the error of a value that no cell has, with the one that it may stand for."""
     stands_for = meaning(matrix, axis, value)
-    found = stands_for if any(value_matches(axis, one, stands_for) for one in names) else ""
-    return _nothing(
-        f"{axis}={value}",
-        [f"{axis}={name}" for name in names],
-        profile,
-        found and f"{axis}={found}",
-    )
+    has = stands_for and any(value_matches(axis, one, stands_for) for one in names)
+    selectors = [f"{axis}={name}" for name in names]
+    return _nothing(f"{axis}={value}", selectors, profile, f"{axis}={stands_for}" if has else "")
 
 
 def _nothing(
@@ -298,10 +294,10 @@ def _nothing(
 ) -> InputError:
     among = f" in the profile {profile}" if profile else ""
     part = selector and not _is_axis(selector) and any(selector in name for name in known)
-    if stands_for and stands_for != selector:
-        right, hint = stands_for, f"did you mean {stands_for}?"
-    elif part:
+    if part:
         right, hint = f"*{selector}*", f'did you mean "*{selector}*"?'
+    elif stands_for and stands_for != selector:
+        right, hint = stands_for, f"did you mean {stands_for}?"
     else:
         right, hint = (meant(selector, known) or ("", ""))[1], nearest(selector, known)
     if hint.startswith("known:") and not _is_axis(selector):
