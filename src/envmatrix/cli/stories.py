@@ -121,9 +121,10 @@ def _print_logs(found: Evidence, shown: Callable[[str], str]) -> None:
     """Print where the output of each step and of each probe lies."""
     steps = {"resolve": found.logs.resolve, "base": found.logs.base, "build": found.logs.build}
     steps |= {probe.probe: probe.log for probe in found.probes}
-    for step, path in steps.items():
-        if path:
-            say(f"  log of {step}: {shown(path)}")
+    named = {step: path for step, path in steps.items() if path}
+    if not named and found.verdict is not Verdict.BROKEN:  # Evidence of before names one log only.
+        say(*(f"  log:     {shown(path)}" for path in logs_of(found)))
+    say(*(f"  log of {step}: {shown(path)}" for step, path in named.items()))
 
 
 def _print_start(found: Evidence, pull: str) -> None:

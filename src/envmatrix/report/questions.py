@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from envmatrix.model.errors import InputError
 from envmatrix.model.gpus import Gpu
-from envmatrix.model.matrix import Matrix, meant, nearest
+from envmatrix.model.matrix import Matrix, meant, nearest, value_matches
 from envmatrix.model.meanings import meaning
 from envmatrix.model.served import driver_branch
 from envmatrix.report.entries import Entry
@@ -119,7 +119,8 @@ def _check(matrix: Matrix, option: str, value: str, known: Collection[str]) -> N
     if value and value not in known:
         axis = option.removeprefix("--")
         found = meaning(matrix, axis, value)
-        near = (value, found) if found in known else meant(value, known)
+        fits = [one for one in known if found and value_matches(axis, one, found)]
+        near = (value, fits[0]) if fits else meant(value, known)
         raise InputError(
             f'the matrix has no {axis} "{value}"',
             where=option,
