@@ -61,7 +61,7 @@ class Drift:
             ("too many", self.too_many),
             ("too many, and kept", self.kept),
         )
-        return [f"{kind}: {layout.shown(path)}" for kind, paths in kinds for path in paths]
+        return [f"{kind}: {layout.short(path)}" for kind, paths in kinds for path in paths]
 
 
 class Tree:
