@@ -38,6 +38,9 @@ from envmatrix.model.errors import EnvmatrixError, InputError, SurroundingsError
 DEFECT = 70
 """The exit code of a defect of envmatrix itself (EX_SOFTWARE of sysexits.h)."""
 
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C ended (128 and the number of SIGINT)."""
+
 # The class of all that typer finds wrong. It has been in several modules, this one always.
 _Misuse: type[Exception] = next(
     one for one in typer.BadParameter.__mro__ if one.__name__ == "ClickException"
@@ -156,6 +159,8 @@ def _exit_code(given: Sequence[str]) -> int:
         refused = _refused(error)
         say_error(refused)
         return refused.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
     except MemoryError:
         full = SurroundingsError(
             "this machine has no memory left",

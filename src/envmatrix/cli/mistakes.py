@@ -53,6 +53,8 @@ def misused(error: Any, given: Sequence[str]) -> InputError:  # noqa: ANN401
     next_step = f"`{where} --help` shows what it takes"
     option = getattr(error, "option_name", None)
     what = error.format_message().partition(" (Possible options")[0].rstrip(".")
+    # The words of the library that reads numbers are for programmers.
+    what = what.partition(", unable to parse")[0].replace("Input should be", "it must be")
     if option is None or not what.startswith("No such option"):
         return InputError(what[:1].lower() + what[1:], where=where, next_step=next_step)
     what = f"there is no option {option!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Protocol
 
@@ -285,25 +286,34 @@ def _no_value(
     """Return the error of a value that no cell has, with the one that it may stand for."""
     stands_for = meaning(matrix, axis, value)
     has = stands_for and any(value_matches(axis, one, stands_for) for one in names)
-    selectors = [f"{axis}={name}" for name in names]
-    return _nothing(f"{axis}={value}", selectors, profile, f"{axis}={stands_for}" if has else "")
+    near = [stands_for] if has and stands_for != value else get_close_matches(value, names)
+    told = [f"{axis}={one}" for one in near]
+    return InputError(
+        f"no cell{_among(profile)} matches {f'{axis}={value}'!r}",
+        where=f"selector {axis}={value}",
+        next_step=f"did you mean {' or '.join(told)}?" if told else nearest(value, names),
+        instead=(f"{axis}={value}", told[0]) if told else None,
+    )
+
+
+def _among(profile: str | None) -> str:
+    return f" in the profile {profile}" if profile else ""
 
 
 def _nothing(
     selector: str, known: Sequence[str], profile: str | None, stands_for: str = ""
 ) -> InputError:
-    among = f" in the profile {profile}" if profile else ""
-    part = selector and not _is_axis(selector) and any(selector in name for name in known)
+    part = selector and any(selector in name for name in known)
     if part:
         right, hint = f"*{selector}*", f'did you mean "*{selector}*"?'
     elif stands_for and stands_for != selector:
         right, hint = stands_for, f"did you mean {stands_for}?"
     else:
         right, hint = (meant(selector, known) or ("", ""))[1], nearest(selector, known)
-    if hint.startswith("known:") and not _is_axis(selector):
+    if hint.startswith("known:"):
         hint = "`envmatrix plan --profile all` lists every id"
     return InputError(
-        f"no cell{among} matches {selector!r}",
+        f"no cell{_among(profile)} matches {selector!r}",
         where=f"selector {selector}",
         next_step=hint,
         instead=(selector, right) if right else None,

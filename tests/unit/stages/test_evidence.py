@@ -89,7 +89,7 @@ def test_evidence_of_a_run(maker: EvidenceMaker, offline: Folder) -> None:
 def test_evidence_without_an_image(
     maker: EvidenceMaker, offline: Folder, cell_id: str, judgement: Judgement
 ) -> None:
-    """A cell that was not built has no image, no seconds, no probes, and the resolver's log only."""
+    """A cell that was not built has no image, no seconds, no probes, and no log of a build."""
     (cell,) = offline.cells(cell_id)
     found = maker.of(cell, judgement)
     assert judgement.about(cell_id) == found.judgement
