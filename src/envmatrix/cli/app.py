@@ -27,6 +27,7 @@ from envmatrix.cli import (
     starting,
     updating,
 )
+from envmatrix.cli.exits import DEFECT, INTERRUPTED
 from envmatrix.cli.finding import find_matrix
 from envmatrix.cli.helping import Commands, epilog
 from envmatrix.cli.mistakes import PROGRAM, misused, with_command
@@ -34,12 +35,6 @@ from envmatrix.cli.printing import Level, loudness, say, say_error, warn
 from envmatrix.cli.streams import finish, make_safe
 from envmatrix.cli.workspace import Workspace
 from envmatrix.model.errors import EnvmatrixError, InputError, SurroundingsError
-
-DEFECT = 70
-"""The exit code of a defect of envmatrix itself (EX_SOFTWARE of sysexits.h)."""
-
-INTERRUPTED = 130
-"""The exit code of a program that Ctrl-C ended (128 and the number of SIGINT)."""
 
 # The class of all that typer finds wrong. It has been in several modules, this one always.
 _Misuse: type[Exception] = next(
@@ -143,7 +138,7 @@ def main(arguments: Sequence[str] | None = None, end: Callable[[int], Any] = sys
     end(code)
 
 
-def _exit_code(given: Sequence[str]) -> int:
+def _exit_code(given: Sequence[str]) -> int:  # noqa: PLR0911  (each end has words of its own)
     try:
         completing.answer_shell()
         code = app(args=list(given), prog_name=PROGRAM, standalone_mode=False)

@@ -7,13 +7,11 @@ from contextlib import contextmanager
 
 import typer
 
+from envmatrix.cli.exits import INTERRUPTED
 from envmatrix.cli.printing import err, loudness, warn
 from envmatrix.cli.progress import make_progress
 from envmatrix.cli.workspace import Workspace
 from envmatrix.stages.progress import Progress
-
-INTERRUPTED = 130
-"""The exit code of a program that Ctrl-C ended (128 and the number of SIGINT)."""
 
 
 @contextmanager

@@ -7,16 +7,8 @@ from typing import Any
 
 from typer.core import TyperGroup
 
+from envmatrix.cli.exits import TOLD
 from envmatrix.cli.mistakes import no_such_command
-
-EXIT_CODES = (
-    "0  done",
-    "1  a cell is broken, or --check or --fail-on-regression found a difference",
-    "2  what was given is wrong: an option, a selector, a file",
-    "3  the surroundings failed: engine, network, disk; or a cell stays unknown",
-    "70 a defect of envmatrix",
-)
-"""What each exit code means. docs/commands.md has the same."""
 
 EXAMPLES: Mapping[str, Sequence[str]] = {
     "": (
@@ -89,7 +81,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
 def epilog(name: str) -> str:
     """Return what stands below the options of a command: examples and exit codes."""
     # A line with this mark alone keeps the lines below it as they are.
-    parts = ["\b\nExit codes:\n" + "\n".join(f"  {text}" for text in EXIT_CODES)]
+    parts = ["\b\nExit codes:\n" + "\n".join(f"  {text}" for text in TOLD)]
     if examples := EXAMPLES.get(name):
         parts.insert(0, "\b\nExamples:\n" + "\n".join(f"  {text}" for text in examples))
     return "\n\n".join(parts)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import typer
 from shown import Commands
 from small_project import GOOD, Folder
 
-from envmatrix.cli.app import DEFECT
+from envmatrix.cli.exits import DEFECT, INTERRUPTED
 from envmatrix.stages.report import Reporting
 
 TOKEN = "https://user:s3cret-p4ssw0rd@wheels.example/simple"
@@ -48,10 +49,38 @@ def test_a_verbose_defect_shows_the_traceback(
 
 
 def test_a_traceback_that_cannot_be_kept(
-    offline: Folder, command: Commands, monkeypatch: pytest.MonkeyPatch
+    offline: Folder, command: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Without a place for the file, the message says how to see the traceback."""
-    monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     code, _, err = command(offline, "report", GOOD)
     assert code == DEFECT
     assert "`envmatrix -v ...` shows the traceback" in err
+
+
+@pytest.mark.parametrize("stopped", [KeyboardInterrupt, typer.Abort])
+def test_what_the_user_stopped_is_no_defect(
+    offline: Folder,
+    command: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+    stopped: type[BaseException],
+) -> None:
+    """Ctrl-C ends a command that does not work on the state with 130, and says nothing."""
+
+    def stop(*_: object) -> NoReturn:
+        raise stopped
+
+    monkeypatch.setattr(Reporting, "write", stop)
+    assert command(offline, "report", GOOD) == (INTERRUPTED, "", "")
+
+
+def test_no_memory_is_no_defect(
+    offline: Folder, command: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without memory is a failure of the surroundings."""
+
+    def fail(*_: object) -> NoReturn:
+        raise MemoryError
+
+    monkeypatch.setattr(Reporting, "write", fail)
+    assert command(offline, "report", GOOD).is_refusal(3, "no memory left")

@@ -10,7 +10,8 @@ from shown import Commands
 from small_project import Folder
 
 from envmatrix.cli.app import BY_PURPOSE, app
-from envmatrix.cli.helping import EXAMPLES, EXIT_CODES
+from envmatrix.cli.exits import TOLD
+from envmatrix.cli.helping import EXAMPLES
 
 NAMES = [command.__name__ for commands in BY_PURPOSE.values() for command in commands]
 WIDTH = 80
@@ -22,7 +23,7 @@ def test_every_command_has_a_help(offline: Folder, command: Commands, name: str)
     code, out, err = command(offline, name, "-h")
     assert (code, err) == (0, "")
     assert out == command(offline, name, "--help").out
-    for line in (*EXAMPLES[name], *EXIT_CODES):
+    for line in (*EXAMPLES[name], *TOLD):
         assert f"  {line}\n" in out
     assert max(map(len, out.splitlines())) <= WIDTH + 20
 
