@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
+
+from envmatrix.model.errors import InputError
+from envmatrix.model.matrix import Matrix
+from envmatrix.model.matrix_file import read_matrix
 
 NAME = "matrix.yaml"
 
@@ -24,3 +29,22 @@ def find_matrix(start: Path) -> Path:
         if folder in ends or os.path.lexists(folder / ".git"):
             break
     return start / NAME
+
+
+def matrix_of(path: Path, shown: str) -> Matrix:
+    """Return the checked matrix of a file. `shown` is what messages call it.
+
+    Raises:
+        InputError: it cannot be read, or is wrong. Of a folder, the next step reads the matrix in
+            it, or writes one there.
+    """
+    if path.is_dir():
+        inside = path / NAME
+        there = f"`envmatrix --matrix {shlex.quote(str(inside))} plan`"
+        new = f"`envmatrix init {shlex.quote(str(path))}` writes a first matrix there"
+        raise InputError(
+            "the matrix is a folder, and a file is needed",
+            where=shown,
+            next_step=there if inside.is_file() else new,
+        )
+    return read_matrix(path, shown)

@@ -1,14 +1,12 @@
 """A workspace: what the commands work with, put together for one matrix file.
 
-Each part is made when a command first asks for it. What talks to the engine is imported only then:
-`plan`, `explain` and `report` never need it.
+Each part is made when a command first asks for it. What talks to the engine is imported then.
 """
 
 from __future__ import annotations
 
 import platform
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from envmatrix.cli.finding import NAME
+from envmatrix.cli.finding import matrix_of
 from envmatrix.cli.printing import detail, note
 from envmatrix.model.amendments import Amendments, read_amendments
 from envmatrix.model.cells import Cell, expand
@@ -27,7 +25,6 @@ from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Inputs
 from envmatrix.model.expectations import Expected, expected
 from envmatrix.model.matrix import Matrix
-from envmatrix.model.matrix_file import read_matrix
 from envmatrix.model.publications import Publications, read_publications
 from envmatrix.model.selection import choose, published
 from envmatrix.store.book import Book
@@ -75,17 +72,8 @@ class Workspace:
         Raises:
             InputError: the file cannot be read, or is wrong.
         """
-        path = self.matrix_path
-        detail(f"matrix: {path}")
-        if path.is_dir():
-            raise InputError(
-                "the matrix is a folder, and a file is needed",
-                where=self.layout.shown(path),
-                next_step=f"`envmatrix --matrix {shlex.quote(str(path / NAME))} plan`"
-                if (path / NAME).is_file()
-                else f"`envmatrix init {shlex.quote(str(path))}` writes a first matrix there",
-            )
-        return read_matrix(path, self.layout.shown(path))
+        detail(f"matrix: {self.matrix_path}")
+        return matrix_of(self.matrix_path, self.layout.shown(self.matrix_path))
 
     @cached_property
     def cells(self) -> Sequence[Cell]:
@@ -260,15 +248,8 @@ class Workspace:
         has_matrix = self.layout.matrix.exists()
         named = self.matrix.frameworks if elsewhere and has_matrix else None
         sources = Sources(self.layout.probes(), self.layout.own_probes, named, note)
-        further = self.layout.probe_folders(self.matrix.probes) if has_matrix else ()
-        return Probes(tuple(dict.fromkeys((*further, *self._given_probes))), sources)
-
-    @property
-    def _given_probes(self) -> Iterator[Path]:
-        """The folders that the option names. One that the matrix names, too, is one folder."""
-        for folder in self.extra_probes:
-            found = folder.resolve()
-            yield found if found.is_relative_to(self.layout.root) else folder
+        further = self.matrix.probes if has_matrix else ()
+        return Probes(self.layout.probe_folders(further, self.extra_probes), sources)
 
     def tell_of_idle_probes(self) -> None:
         """Say which probes belong to no cell of the matrix: a name in a header may be wrong.
@@ -276,20 +257,13 @@ class Workspace:
         Raises:
             InputError: the header of a probe is wrong.
         """
-        from envmatrix.probes.headers import ANY, load_probes
+        from envmatrix.probes.headers import idle_probes, load_probes
 
         # Elsewhere than in the checkout of envmatrix, its own probes are for more than the matrix.
         own = self.layout.probes()
-        elsewhere = self.layout.root / "scripts/probes" != own
-        ours = {one.sha256 for one in load_probes([own])} if elsewhere else set()
-        stacks = {(cell.family, cell.stack) for cell in self.cells}
-        for one in self.probes.all:
-            if one.sha256 not in ours and not any(
-                one.framework in (ANY, family) and one.stack in ("", ANY, stack)
-                for family, stack in stacks
-            ):
-                what = f"{one.framework}+{one.stack}" if one.stack else one.framework
-                note(f"note: the probe {one.name} is for {what}, which no cell of the matrix has")
+        ours = load_probes([own]) if self.layout.root / "scripts/probes" != own else []
+        for one, whose in idle_probes(self.probes.all, ours, self.cells):
+            note(f"note: the probe {one.name} is for {whose}, which no cell of the matrix has")
 
     @cached_property
     def locking(self) -> Locking:

@@ -97,10 +97,11 @@ class Layout:
         """The probes of the project; None where it has none, or they are those of envmatrix."""
         return self._own("scripts/probes")
 
-    def probe_folders(self, names: Sequence[str]) -> tuple[Path, ...]:
-        """Return the folders of probes that the matrix names. They lie in the project.
+    def probe_folders(self, names: Sequence[str], given: Sequence[Path] = ()) -> Sequence[Path]:
+        """Return the folders of probes that the matrix names, and those that are given, each once.
 
-        A matrix may come from others: it must not make a program of any file of this machine.
+        A matrix may come from others: it must not make a program of any file of this machine. So
+        its folders lie in the project.
 
         Raises:
             InputError: there is no such folder, or it or a file of it lies outside of the project.
@@ -123,7 +124,8 @@ class Layout:
                         next_step="put the file there instead of the link, or name the folder "
                         "yourself: `envmatrix --probes FOLDER ...`",
                     )
-        return folders
+        resolved = (one.resolve() if one.resolve().is_relative_to(root) else one for one in given)
+        return tuple(dict.fromkeys((*folders, *resolved)))
 
     def _own(self, name: str) -> Path | None:
         folder = self.root / name
