@@ -38,6 +38,7 @@ from envmatrix.model.matrix import meant
 from envmatrix.model.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from envmatrix.engine.process import Ran
     from envmatrix.stages.options import Options
     from envmatrix.stages.run import Run
 
@@ -107,16 +108,24 @@ def probe(
 
 def _probe_host(workspace: Workspace, python: str, *, strict: bool, as_json: bool) -> None:
     from envmatrix.probes.host import probe_host
-    from envmatrix.stages.evidence import host_evidence
+    from envmatrix.stages.evidence import host_evidence, with_logs
 
-    results = probe_host(python, workspace.probes.all)
+    outputs: dict[str, tuple[str, str]] = {}
+
+    def heard(name: str, ran: Ran) -> None:
+        outputs[name] = (ran.stdout, ran.stderr)
+
+    results = probe_host(python, workspace.probes.all, heard)
     if not results:
         raise SurroundingsError(
             "none of the frameworks is installed there",
             where=python,
             next_step="give the interpreter that has it with --python",
         )
-    found = [host_evidence(framework, gave) for framework, gave in results.items()]
+    found = [
+        with_logs(host_evidence(name, gave), outputs, workspace.records, workspace.layout)
+        for name, gave in results.items()
+    ]
     paths = [workspace.book.keep_host(evidence) for evidence in found]
     if as_json:
         print_json({"schema": 2, "on_hosts": [evidence.to_json() for evidence in found]})

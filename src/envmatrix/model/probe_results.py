@@ -175,6 +175,11 @@ class ProbeResult(Part):
         return self.outcome not in (Outcome.PASSED, Outcome.NOT_RUN)
 
     @property
+    def ended(self) -> str:
+        """How it ended, and why where it did not pass."""
+        return ": ".join(filter(None, (self.outcome, self.cause)))
+
+    @property
     def is_import(self) -> bool:
         """Whether the probe imports the framework and observes the axes."""
         return self.probe.endswith("-import")

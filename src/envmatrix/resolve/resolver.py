@@ -22,7 +22,6 @@ from packaging.version import InvalidVersion, Version
 
 from envmatrix.model.errors import ToolError
 from envmatrix.model.locks import Problem, Resolution
-from envmatrix.model.text import inert
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.resolve.indexes import Indexes, Place, Trouble
 from envmatrix.resolve.pages import File
@@ -40,7 +39,7 @@ from envmatrix.resolve.uv_output import (
     searched,
     split_log,
 )
-from envmatrix.store.files import write_text
+from envmatrix.store.files import write_log
 from envmatrix.store.records import RESOLVE_LOGS, Records
 from envmatrix.store.resolutions import keep
 
@@ -307,8 +306,8 @@ class Resolver:
     def _log(self, problem: Problem, said: str) -> None:
         """Keep what uv said last of a problem, for people to read."""
         asked = f"{' '.join(problem.requires)} for Python {problem.python}, glibc {problem.glibc}, "
-        text = f"{asked}{problem.arch}\n{said}"
-        write_text(self.records.log_path(RESOLVE_LOGS, problem.key), inert(text), durable=False)
+        path = self.records.log_path(RESOLVE_LOGS, problem.key)
+        write_log(path, f"{asked}{problem.arch}", said)
 
     def _in_our_words(self, reading: Reading) -> Reading:
         """Name a place of the settings as all messages do: the default index has no address."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -33,6 +33,7 @@ from envmatrix.model.verdicts import RUN, Judgement
 from envmatrix.probes.judging import judge_cell
 from envmatrix.stages.recipes import Built
 from envmatrix.store.contents import Contents
+from envmatrix.store.files import write_log
 from envmatrix.store.layout import Layout
 from envmatrix.store.overlaps import overlaps_of
 from envmatrix.store.rebuilds import Rebuilds
@@ -206,6 +207,25 @@ def host_evidence(framework: str, results: Sequence[ProbeResult]) -> Evidence:
         seconds=Seconds(probe=_total(results)),
         probes=tuple(results),
     )
+
+
+def with_logs(
+    found: Evidence, outputs: Mapping[str, tuple[str, str]], records: Records, layout: Layout
+) -> Evidence:
+    """Write what each probe of a host printed, by its name; return evidence that names the logs.
+
+    Raises:
+        SurroundingsError: a log cannot be written.
+    """
+    logs = {name: records.probe_logs(found.id) / f"{name}.log" for name in outputs}
+    results = [
+        one.model_copy(update={"log": layout.short(logs[one.probe])}) if one.probe in logs else one
+        for one in found.probes
+    ]
+    for one in results:
+        if one.probe in logs:
+            write_log(logs[one.probe], one.ended, *outputs[one.probe])
+    return found.model_copy(update={"probes": tuple(results)})
 
 
 def machine(engine: str = "") -> Machine:

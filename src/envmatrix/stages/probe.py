@@ -21,13 +21,12 @@ from envmatrix.model.emulation import SLOWDOWN, under_emulation
 from envmatrix.model.image_names import USER
 from envmatrix.model.matrix import Matrix
 from envmatrix.model.probe_results import Outcome, ProbeResult, Way
-from envmatrix.model.text import inert
 from envmatrix.probes.headers import Probe, Probes
 from envmatrix.probes.running import run_probe
 from envmatrix.probes.sharing import Group, after, group_of, preload_of, run_shared
 from envmatrix.stages.options import Options
 from envmatrix.stages.recipes import Built
-from envmatrix.store.files import remove, write_text
+from envmatrix.store.files import remove, write_log
 from envmatrix.store.records import Records
 
 
@@ -174,11 +173,7 @@ class Probing:
         """Write the whole output of a probe; forget that of an earlier run."""
         path = self.records.probe_logs(cell.id) / f"{result.probe}.log"
         if ends:
-            ran = ends[-1]
-            told = ": ".join(filter(None, (result.outcome, result.cause)))
-            parts = (told, ran.stdout, ran.stderr)
-            text = "".join(f"{part.rstrip()}\n" for part in parts if part.strip())
-            write_text(path, inert(text), durable=False)
+            write_log(path, result.ended, ends[-1].stdout, ends[-1].stderr)
         elif path.exists():
             remove(path)
 
