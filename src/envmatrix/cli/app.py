@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from envmatrix import __version__
 from envmatrix.cli import (
     auditing,
     comparing,
+    completing,
     diagnosing,
     locking,
     merging,
@@ -24,95 +25,176 @@ from envmatrix.cli import (
     reporting,
     running,
     shell,
+    starting,
     updating,
 )
-from envmatrix.cli.printing import say, say_error
+from envmatrix.cli.exits import DEFECT, INTERRUPTED
+from envmatrix.cli.finding import find_matrix
+from envmatrix.cli.helping import Commands, epilog
+from envmatrix.cli.mistakes import PROGRAM, misused, with_command
+from envmatrix.cli.printing import Level, loudness, say, say_error, warn
+from envmatrix.cli.streams import finish, make_safe
 from envmatrix.cli.workspace import Workspace
-from envmatrix.model.errors import EnvmatrixError, SurroundingsError
+from envmatrix.model.errors import EnvmatrixError, InputError, SurroundingsError
 
-_Given = ParamSpec("_Given")
-
-
-def _read_or_not(command: Callable[_Given, None]) -> Callable[_Given, None]:
-    """Return a command that ends well where the reader of its output, such as head, has left.
-
-    Typer would end the program with 1, which stands for a broken cell.
-    """
-
-    @functools.wraps(command)
-    def run(*arguments: _Given.args, **options: _Given.kwargs) -> None:
-        try:
-            try:
-                command(*arguments, **options)
-            finally:
-                sys.stdout.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit from None
-
-    return run
-
+# The class of all that typer finds wrong. It has been in several modules, this one always.
+_Misuse: type[Exception] = next(
+    one for one in typer.BadParameter.__mro__ if one.__name__ == "ClickException"
+)
 
 app = typer.Typer(
-    name="envmatrix",
-    no_args_is_help=True,
+    name=PROGRAM,
+    cls=Commands,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Which framework, Python, accelerator and OS combinations really work.",
+    epilog=epilog(""),
 )
-for command in (
-    planning.plan,
-    locking.lock,
-    locking.render,
-    running.build,
-    running.probe,
-    running.run,
-    reporting.report,
-    merging.merge,
-    running.verify,
-    publishing.publish,
-    publishing.pull,
-    publishing.inspect,
-    auditing.audit,
-    planning.explain,
-    recommending.recommend,
-    comparing.diff,
-    diagnosing.diagnose,
-    planning.probes,
-    shell.shell,
-    updating.outdated,
-    reporting.schema,
-):
-    app.command()(_read_or_not(command))
+BY_PURPOSE: dict[str, tuple[Callable[..., None], ...]] = {
+    "Begin, and look": (
+        starting.init,
+        planning.plan,
+        planning.explain,
+        recommending.recommend,
+        diagnosing.diagnose,
+        comparing.diff,
+    ),
+    "Build and probe": (
+        running.run,
+        locking.lock,
+        locking.render,
+        running.build,
+        running.probe,
+        running.verify,
+        shell.shell,
+    ),
+    "Report": (
+        reporting.report,
+        merging.merge,
+    ),
+    "Share images": (
+        publishing.publish,
+        publishing.pull,
+        publishing.inspect,
+        auditing.audit,
+    ),
+    "Keep up": (
+        updating.outdated,
+        planning.probes,
+        reporting.schema,
+        completing.completion,
+    ),
+}
+for purpose, commands in BY_PURPOSE.items():
+    for command in commands:
+        app.command(rich_help_panel=purpose, epilog=epilog(command.__name__))(command)
 
 
 @app.callback(invoke_without_command=True)
 def _before_the_command(
     context: typer.Context,
-    matrix: Annotated[Path, typer.Option(help="The matrix file.")] = Path("matrix.yaml"),
-    probes: Annotated[list[Path] | None, typer.Option(help="A further folder of probes.")] = None,
+    matrix: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The matrix file. Default: matrix.yaml here, or in the nearest folder above.",
+        ),
+    ] = None,
+    probes: Annotated[
+        list[Path] | None, typer.Option(metavar="FOLDER", help="A further folder of probes.")
+    ] = None,
     *,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Only results and errors: no progress, no notes.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell more: each step, and where things lie.")
+    ] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    context.obj = Workspace(matrix.resolve(), tuple(probes or ()))
+    if quiet and verbose:
+        raise InputError(
+            "--quiet and --verbose exclude each other", where=PROGRAM, next_step="give one of them"
+        )
+    loudness.level = Level.QUIET if quiet else Level.VERBOSE if verbose else Level.NORMAL
     if version:
-        say(f"envmatrix {__version__}")
+        say(f"{PROGRAM} {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), color=False)
+        raise typer.Exit
+    found = matrix.resolve() if matrix else find_matrix(Path.cwd())
+    context.obj = Workspace(found, tuple(probes or ()))
 
 
 def main(arguments: Sequence[str] | None = None, end: Callable[[int], Any] = sys.exit) -> None:
     """Run the command line, print what goes wrong once, and end with the exit code."""
+    make_safe()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    loudness.level = Level.NORMAL
+    code = _exit_code(given)
+    with suppress(OSError):  # What is lost has been told.
+        finish()
+    end(code)
+
+
+def _exit_code(given: Sequence[str]) -> int:  # noqa: PLR0911  (each end has words of its own)
     try:
-        app(args=arguments, standalone_mode=True)
+        completing.answer_shell()
+        code = app(args=list(given), prog_name=PROGRAM, standalone_mode=False)
+        finish()
     except EnvmatrixError as error:
-        say_error(error)
-        end(error.exit_code)
+        say_error(with_command(error, given))
+        return error.exit_code
+    except _Misuse as error:
+        wrong = misused(error, given)
+        say_error(with_command(wrong, given))
+        return wrong.exit_code
     except OSError as error:
-        refused = SurroundingsError(
-            f"the operating system refused: {error.strerror or error}",
-            where=str(error.filename or Path.cwd()),
-            next_step="check the disk and the permissions, then run again",
-        )
+        refused = _refused(error)
         say_error(refused)
-        end(refused.exit_code)
+        return refused.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except MemoryError:
+        full = SurroundingsError(
+            "this machine has no memory left",
+            next_step="close other programs, or choose fewer cells, then run again",
+        )
+        say_error(full)
+        return full.exit_code
+    except Exception as error:  # noqa: BLE001  (what is not expected is ours, and is told as ours)
+        _tell_defect(error)
+        return DEFECT
+    return code if isinstance(code, int) else 0
+
+
+def _refused(error: OSError) -> SurroundingsError:
+    try:
+        here = os.getcwd()  # noqa: PTH109  (Path.cwd says the same)
+    except OSError:
+        return SurroundingsError(
+            "the current folder is not there any more, or cannot be read",
+            where=".",
+            next_step="go to a folder that is there, such as `cd /`",
+        )
+    where = error.filename if isinstance(error.filename, str) else here
+    return SurroundingsError(
+        f"the operating system refused: {error.strerror or error}",
+        where=where,
+        next_step="check the disk and the permissions, then run again",
+    )
+
+
+def _tell_defect(error: Exception) -> None:
+    """Say that envmatrix is wrong, and not the user, and where the traceback lies."""
+    from envmatrix.cli.defects import keep_traceback, traceback_of
+
+    warn(f"error: this is a defect of envmatrix: {type(error).__name__}: {error}", style="red")
+    if loudness.level is Level.VERBOSE:
+        warn(*traceback_of(error).splitlines())
+    kept = keep_traceback(error)
+    warn(f"  where: {kept}" if kept else "  where: `envmatrix -v ...` shows the traceback")
+    warn("  next:  open an issue of envmatrix with this traceback and the command that you gave")

@@ -6,10 +6,13 @@ from typing import Annotated
 
 import typer
 
+from envmatrix.cli.completing import cells, profiles, selectors
+
 Select = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[SELECT]...",
+        autocompletion=selectors,
         help="Cell id, glob on ids, axis=value, verdict=works, driver=570, or gpu=NAME. Several "
         "narrow down.",
     ),
@@ -17,7 +20,17 @@ Select = Annotated[
 Profile = Annotated[
     str | None,
     typer.Option(
-        "--profile", "-p", help="Cells of a profile. Default: quick, or all where SELECT is given."
+        "--profile",
+        "-p",
+        metavar="PROFILE",
+        autocompletion=profiles,
+        help="Cells of a profile. Default: quick, or all where SELECT is given.",
+    ),
+]
+OneCell = Annotated[
+    str,
+    typer.Argument(
+        metavar="CELL", autocompletion=cells, help="A cell id, or a selector that leaves one cell."
     ),
 ]
 Jobs = Annotated[

@@ -7,13 +7,11 @@ from contextlib import contextmanager
 
 import typer
 
-from envmatrix.cli.printing import err, warn
+from envmatrix.cli.exits import INTERRUPTED
+from envmatrix.cli.printing import err, loudness, warn
 from envmatrix.cli.progress import make_progress
 from envmatrix.cli.workspace import Workspace
 from envmatrix.stages.progress import Progress
-
-INTERRUPTED = 130
-"""The exit code of a program that Ctrl-C ended (128 and the number of SIGINT)."""
 
 
 @contextmanager
@@ -26,7 +24,10 @@ def at_work(workspace: Workspace) -> Iterator[Progress]:
         SurroundingsError: another process works in the same folder, or it cannot be written.
     """
     try:
-        with workspace.records.exclusive(), make_progress(err) as progress:
+        with (
+            workspace.records.exclusive(),
+            make_progress(err, loudness.level) as progress,
+        ):
             yield progress
     except KeyboardInterrupt:
         warn("stopped; what was done is kept")

@@ -76,6 +76,12 @@ def _read(name: str) -> tuple[str, bool]:
     Raises:
         InputError: the file cannot be read.
     """
+    if name == "-" and sys.stdin is None:
+        raise InputError(
+            "stdin is closed",
+            where="diagnose",
+            next_step="give the file itself: `envmatrix diagnose FILE`",
+        )
     try:
         if name == "-":
             data, whole = _last_of_stream(sys.stdin.buffer)

@@ -80,7 +80,7 @@ def _print(workspace: Workspace, chosen: Sequence[Cell], found: Found, *, as_jso
         print_json({"schema": 1, "cells": cells})
     else:
         say(f"{counted(len(chosen), 'cell')}: {_counts(judgements)}")
-        say(f"verdicts: {workspace.layout.short(workspace.layout.resolved)}")
+        say(f"verdicts: {workspace.layout.shown(workspace.layout.resolved)}")
 
 
 def _warn_of_overlaps(workspace: Workspace, found: Found) -> None:
@@ -110,7 +110,12 @@ def _counts(judgements: Sequence[Judgement | None]) -> str:
 
 
 def render(
-    context: typer.Context, select: Select = None, profile: Profile = None, *, check: Check = False
+    context: typer.Context,
+    select: Select = None,
+    profile: Profile = None,
+    *,
+    check: Check = False,
+    as_json: AsJson = False,
 ) -> None:
     """Render the folders under images/ (default: those of the published profile)."""
     workspace = workspace_of(context)
@@ -139,13 +144,19 @@ def render(
     if check:
         lines = drift.lines(workspace.layout)
         lines += [f"no lock: {cell.id}" for cell in unlocked]
-        _end_with_drift(lines, "envmatrix render")
+        _end_with_drift(lines, "envmatrix render", as_json=as_json)
         return
     if drift.count:
         with workspace.records.exclusive():
             workspace.tree.write(files, drift)
-    folder = workspace.layout.short(workspace.layout.images)
-    say(f"{counted(len(files), 'file')} under {folder}/, {drift.count} of them changed")
+    folder = workspace.layout.shown(workspace.layout.images)
+    if as_json:
+        without_lock = [cell.id for cell in unlocked]
+        print_json(
+            {"schema": 1, "files": len(files), "changed": drift.count, "unlocked": without_lock}
+        )
+    else:
+        say(f"{counted(len(files), 'file')} under {folder}/, {drift.count} of them changed")
     if unlocked:
         raise typer.Exit(3)
 

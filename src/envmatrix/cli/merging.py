@@ -91,8 +91,8 @@ def merge(
         print_json(workspace.reporting.document(cells, on_hosts).to_json())
     else:
         print_table(cells, known)
-        print_failures(cells, known)
-        say(f"written to {workspace.layout.short(where)}/")
+        print_failures(cells, known, workspace.shown)
+        say(f"written to {workspace.layout.shown(where)}/")
     tell_of_known(known)
     for number in merged.shards:
         warn(f"shard {number}/{merged.count} is missing: its cells are unknown")

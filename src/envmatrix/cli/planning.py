@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from envmatrix.cli.arguments import AsJson, Profile, Select
+from envmatrix.cli.arguments import AsJson, OneCell, Profile, Select
 from envmatrix.cli.printing import (
+    Level,
     counted,
+    loudness,
     print_grids,
     print_json,
     print_layers,
@@ -23,9 +25,10 @@ from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.cells import Cell
 from envmatrix.model.errors import InputError
 from envmatrix.model.expectations import compared
-from envmatrix.model.matrix import nearest
+from envmatrix.model.matrix import meant, nearest
 from envmatrix.model.selection import NothingKnownError
 from envmatrix.report.claims import contradicted
+from envmatrix.report.grid import grids, to_json
 from envmatrix.stages.fingerprints import Fingerprints, fingerprints, read_fingerprints
 
 FORMS = ("github", "ids", "fingerprints")
@@ -80,9 +83,9 @@ def plan(
         _print_shards(workspace, chosen, shards or 1, for_github=bool(form), as_json=as_json)
     elif layers:
         _print_layers(workspace, chosen, as_json=as_json)
-    elif grid and not as_json:
+    elif grid:
         workspace.tell_of_idle_probes()
-        print_grids(workspace.reporting.entries(chosen))
+        _print_grids(workspace, chosen, as_json=as_json)
     else:
         workspace.tell_of_idle_probes()
         _print_cells(workspace, chosen, as_json=as_json)
@@ -98,7 +101,10 @@ def _chosen(
     """
     if form not in (None, *FORMS):
         raise InputError(
-            f"--format {form} is not known", where="--format", next_step=nearest(form, FORMS)
+            f"--format {form} is not known",
+            where="--format",
+            next_step=nearest(form, FORMS),
+            instead=meant(form, FORMS),
         )
     try:
         return workspace.choose(select, profile)
@@ -110,6 +116,14 @@ def _chosen(
 
 def _fingerprints(workspace: Workspace, cells: Sequence[Cell]) -> Fingerprints:
     return fingerprints(cells, workspace.reporting.maker.inputs_of)
+
+
+def _print_grids(workspace: Workspace, cells: Sequence[Cell], *, as_json: bool) -> None:
+    entries = workspace.reporting.entries(cells)
+    if as_json:
+        print_json({"schema": 1, "grids": [to_json(grid) for grid in grids(entries)]})
+    else:
+        print_grids(entries)
 
 
 def _print_layers(workspace: Workspace, cells: Sequence[Cell], *, as_json: bool) -> None:
@@ -207,7 +221,7 @@ def _layers(workspace: Workspace, cells: Sequence[Cell]) -> list[dict[str, Any]]
 
 def explain(
     context: typer.Context,
-    cell: str,
+    cell: OneCell,
     *,
     verbose: Annotated[
         bool,
@@ -233,8 +247,18 @@ def explain(
             if one.id in other.cells
         ]
         pull = workspace.publications.pull_command(found)
-        audit = workspace.auditing.of(one.id) if verbose else None
-        print_story(one, found, drift, known, disagreements, pull=pull, verbose=verbose)
+        whole = verbose or loudness.level is Level.VERBOSE
+        print_story(
+            one,
+            found,
+            drift,
+            known,
+            disagreements,
+            pull=pull,
+            shown=workspace.shown,
+            verbose=whole,
+        )
+        audit = workspace.auditing.of(one.id) if whole else None
         if audit:
             print_audit(audit, found)
 

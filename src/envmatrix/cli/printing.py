@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,6 +19,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from envmatrix.cli.streams import can_encode
 from envmatrix.model.cells import Cell
 from envmatrix.model.errors import EnvmatrixError
 from envmatrix.model.evidence import Evidence
@@ -46,11 +49,29 @@ COLOURS = {
 }
 
 
+class Level(Enum):
+    """How much is told beside results and errors."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+
+@dataclass
+class Loudness:
+    """How much this process tells. The options before the command set it."""
+
+    level: Level = Level.NORMAL
+
+
+loudness = Loudness()
+
+
 def _console(*, stderr: bool = False, width: int | None = None) -> Console:
     return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
-out = _console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+out = _console(width=None if sys.stdout and sys.stdout.isatty() else PIPE_WIDTH)
 err = _console(stderr=True)
 
 
@@ -62,6 +83,18 @@ def say(*lines: str, style: str | None = None) -> None:
 def warn(*lines: str, style: str | None = None) -> None:
     """Print lines of text to stderr. A break within one of them is a space."""
     _print(err, lines, style)
+
+
+def note(*lines: str) -> None:
+    """Print to stderr what a person may want to know; nothing where they asked for quiet."""
+    if loudness.level is not Level.QUIET:
+        warn(*lines)
+
+
+def detail(*lines: str) -> None:
+    """Print to stderr what only a person wants to know who asked for more."""
+    if loudness.level is Level.VERBOSE:
+        warn(*lines)
 
 
 def _print(console: Console, lines: Sequence[str], style: str | None) -> None:
@@ -80,8 +113,14 @@ def counted(number: int, noun: str) -> str:
 
 
 def print_json(data: object) -> None:
-    """Print one JSON document to stdout."""
-    sys.stdout.write(json_line(json.dumps(data, ensure_ascii=False, separators=(",", ":"))) + "\n")
+    """Print one JSON document to stdout.
+
+    An encoding that lacks a character gets its number, which every reader of JSON understands.
+    """
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    if not can_encode(text):
+        text = json.dumps(data, separators=(",", ":"))
+    sys.stdout.write(json_line(text) + "\n")
 
 
 def print_plan(
@@ -103,7 +142,7 @@ def print_plan(
 
 
 def _in_colour(text: str, verdict: Verdict) -> str:
-    coloured = out.is_terminal and not out.no_color
+    coloured = out.color_system is not None and not out.no_color
     return typer.style(text, fg=COLOURS[verdict]) if coloured else text
 
 
@@ -164,10 +203,15 @@ def print_commands(cells: Sequence[Evidence]) -> None:
         say("start one:", *(f"  {command}" for command in found.values()))
 
 
-def print_failures(cells: Iterable[Evidence], known: Mapping[str, Known] | None = None) -> None:
+def print_failures(
+    cells: Iterable[Evidence],
+    known: Mapping[str, Known] | None = None,
+    shown: Callable[[str], str] = str,
+) -> None:
     """Print the cause and the remedy of each broken cell, with the end of its output.
 
-    `known` is what the matrix knows of cells, by their ids.
+    `known` is what the matrix knows of cells, by their ids. `shown` makes a path that can be pasted
+    of one that is relative to the matrix.
     """
     for cell in cells:
         if cell.verdict is not Verdict.BROKEN:
@@ -180,14 +224,17 @@ def print_failures(cells: Iterable[Evidence], known: Mapping[str, Known] | None 
             if probe.required and probe.log_tail:
                 tail = probe.log_tail.splitlines()[-TAIL_LINES:]
                 say(*(f"  | {text}" for text in tail))
-        say(*(f"  log:    {path}" for path in logs_of(cell)))
+        say(*(f"  log:    {shown(path)}" for path in logs_of(cell)))
 
 
 def logs_of(cell: Evidence) -> list[str]:
     """Return the paths of the logs that tell why a cell does not work."""
-    failed = [probe.probe for probe in cell.probes if probe.failed]
+    failed = [probe for probe in cell.probes if probe.failed]
+    if named := [probe.log for probe in failed if probe.log]:
+        return named
+    # Evidence of before 2026-11-26 names the folder alone.
     if cell.log and failed and cell.log.endswith(f"/{cell.id}"):
-        return [f"{cell.log}/{name}.log" for name in failed]
+        return [f"{cell.log}/{probe.probe}.log" for probe in failed]
     return [cell.log] if cell.log else []
 
 

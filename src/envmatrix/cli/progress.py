@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from envmatrix.cli.printing import Level
 from envmatrix.model.text import line
 
 QUIET_ABOVE = 20
@@ -36,8 +37,9 @@ class _Count(MofNCompleteColumn):
 class TerminalProgress:
     """A bar for each stage, and a line for each piece of work that goes on, on stderr."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, every: bool = False) -> None:
         self._console = console
+        self._every = every
         self._live = Progress(
             TextColumn("{task.fields[stage]:>6}", markup=False),
             TextColumn("{task.description}", markup=False),
@@ -76,7 +78,7 @@ class TerminalProgress:
                 self._live.remove_task(task[0])
             if stage in self._stages:
                 self._live.advance(self._stages[stage])
-        if stage != "lock" and not reused:
+        if self._every or (stage != "lock" and not reused):
             took = f" ({time.monotonic() - task[1]:.0f} s)" if task else ""
             self._console.print(Text(line(f"{stage:>6}  {subject}: {said}{took}")))
 
@@ -86,10 +88,14 @@ class TerminalProgress:
 
 
 class PlainProgress:
-    """A line for each piece of work that ends, on stderr; of many quick pieces, for some."""
+    """A line for each piece of work that ends, on stderr; of many quick pieces, for some.
 
-    def __init__(self, console: Console) -> None:
+    With `every`, nothing is left out.
+    """
+
+    def __init__(self, console: Console, *, every: bool = False) -> None:
         self._console = console
+        self._every = every
         self._totals: dict[str, int] = {}
         self._done: dict[str, int] = {}
         self._since: dict[tuple[str, str], float] = {}
@@ -117,7 +123,7 @@ class PlainProgress:
         since = self._since.pop((stage, subject), None)
         seconds = 0.0 if since is None else time.monotonic() - since
         few = total <= QUIET_ABOVE or done % 100 == 0 or done == total
-        if reused or not (few or seconds > LONG_SECONDS):
+        if not self._every and (reused or not (few or seconds > LONG_SECONDS)):
             return
         took = f" ({seconds:.0f} s)" if since is not None else ""
         told = f"{stage} {done}/{total}  {subject}: {said}{took}"
@@ -128,6 +134,39 @@ class PlainProgress:
         self._console.print(Text(line(text)), soft_wrap=True)
 
 
-def make_progress(console: Console) -> TerminalProgress | PlainProgress:
-    """Return bars for a terminal, lines for anything else."""
-    return TerminalProgress(console) if console.is_terminal else PlainProgress(console)
+class SilentProgress:
+    """Nothing: the user asked for results and errors only."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing open."""
+
+    def expect(self, stage: str, count: int) -> None:
+        """Say nothing."""
+
+    def started(self, stage: str, subject: str) -> None:
+        """Say nothing."""
+
+    def finished(self, stage: str, subject: str, said: str, *, reused: bool) -> None:
+        """Say nothing."""
+
+    def tell(self, text: str) -> None:
+        """Say nothing."""
+
+
+def make_progress(
+    console: Console, level: Level = Level.NORMAL
+) -> TerminalProgress | PlainProgress | SilentProgress:
+    """Return bars for a terminal, lines for anything else.
+
+    A user may force colours where no terminal is: a log of a CI job has no use for bars.
+    """
+    if level is Level.QUIET:
+        return SilentProgress()
+    every = level is Level.VERBOSE
+    is_terminal = console.is_terminal and console.file.isatty()
+    if is_terminal and not console.is_dumb_terminal:
+        return TerminalProgress(console, every=every)
+    return PlainProgress(console, every=every)

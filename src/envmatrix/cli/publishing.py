@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from envmatrix.cli.arguments import AsJson, Profile, Select
+from envmatrix.cli.completing import selectors
 from envmatrix.cli.printing import counted, print_json, say
 from envmatrix.cli.stories import print_audit
 from envmatrix.cli.workspace import Workspace, workspace_of
@@ -139,7 +140,7 @@ def _print_published(done: Published, workspace: Workspace) -> None:
     moved = sum(one.publication.pushed for one in done.cells if one.publication and _is_new(one))
     say(f"{counted(len(images), 'image')} published, {moved / 1e6:.1f} MB moved")
     if images:
-        say(f"noted in {workspace.layout.short(workspace.layout.publications)}: commit it")
+        say(f"noted in {workspace.layout.shown(workspace.layout.publications)}: commit it")
 
 
 def _is_new(one: Outcome) -> bool:
@@ -166,7 +167,10 @@ def _print_outcome(one: Outcome, *, dry: bool) -> None:
 def pull(
     context: typer.Context,
     select: Annotated[
-        list[str], typer.Argument(metavar="CELL...", help="Cell ids, globs or axis=value.")
+        list[str],
+        typer.Argument(
+            metavar="CELL...", autocompletion=selectors, help="Cell ids, globs or axis=value."
+        ),
     ],
     *,
     registry: Annotated[

@@ -13,7 +13,7 @@ from envmatrix.cli.printing import print_json, say
 from envmatrix.cli.stories import print_answer
 from envmatrix.cli.workspace import Workspace, arch_of, workspace_of
 from envmatrix.model.errors import InputError
-from envmatrix.model.matrix import nearest
+from envmatrix.model.matrix import meant, nearest
 from envmatrix.model.served import the_gpu
 from envmatrix.report.questions import Prefer, Question, checked, spoken
 
@@ -74,6 +74,7 @@ def recommend(
             f'"{prefer}" is nothing to prefer',
             where="--prefer",
             next_step=nearest(prefer, list(Prefer)),
+            instead=meant(prefer, list(Prefer)),
         )
     given = {
         "--framework": framework,

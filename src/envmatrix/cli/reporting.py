@@ -14,6 +14,7 @@ import typer
 from envmatrix.cli.arguments import AsJson, Profile, Select
 from envmatrix.cli.printing import (
     counted,
+    note,
     print_json,
     print_table,
     say,
@@ -35,7 +36,7 @@ from envmatrix.cli.writing import (
     tell_ci,
 )
 from envmatrix.model.errors import InputError, SurroundingsError
-from envmatrix.model.matrix import nearest
+from envmatrix.model.matrix import meant, nearest
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -102,16 +103,16 @@ def report(
     old = before(workspace, None) if annotations else None
     publish(workspace, Outputs(where, readme, summary, site, address), cells, entries, on_hosts)
     for amendment in workspace.book.idle_amendments():
-        warn(f"note: the amendment of {amendment.said}, marks no evidence that is here")
+        note(f"note: the amendment of {amendment.said}, marks no evidence that is here")
     if attestations:
         count = counted(workspace.attesting.write(cells, where), "image")
-        warn(f"attestations of {count}: {workspace.layout.short(where)}/attestations/")
+        note(f"attestations of {count}: {workspace.layout.shown(where)}/attestations/")
     tell_of_known(known)
     if as_json:
         print_json(workspace.reporting.document(cells, on_hosts).to_json())
     else:
         print_table(cells, known)
-        say(f"written to {workspace.layout.short(where)}/")
+        say(f"written to {workspace.layout.shown(where)}/")
     tell_ci(cells, known, junit=junit, annotations=annotations, old=old)
     if age is not None:
         _end_if_older(cells, age, max_age or "")
@@ -156,8 +157,12 @@ def _listed(cells: Sequence[Evidence]) -> str:
 def schema(
     name: Annotated[
         str,
-        typer.Argument(metavar=f"[{'|'.join(SCHEMAS)}]", help="Of which file. Default: matrix."),
+        typer.Argument(
+            metavar="[FILE]", help=f"Of which file: {', '.join(SCHEMAS)}. Default: matrix."
+        ),
     ] = "matrix",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="The same document on one line.")] = False,
 ) -> None:
     """Print the JSON Schema of a file that people write, or that envmatrix writes."""
     if name not in SCHEMAS:
@@ -165,8 +170,12 @@ def schema(
             f"there is no schema of {name!r}",
             where="schema",
             next_step=nearest(name, SCHEMAS),
+            instead=meant(name, SCHEMAS),
         )
-    sys.stdout.write(json.dumps(_schema(name), indent=2) + "\n")
+    if as_json:
+        print_json(_schema(name))
+    else:
+        sys.stdout.write(json.dumps(_schema(name), indent=2) + "\n")
 
 
 def _schema(name: str) -> dict[str, Any]:

@@ -34,9 +34,11 @@ from envmatrix.model.cells import Cell
 from envmatrix.model.errors import InputError, SurroundingsError
 from envmatrix.model.evidence import Evidence, Reproducible
 from envmatrix.model.expectations import Known, Standing
+from envmatrix.model.matrix import meant
 from envmatrix.model.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from envmatrix.engine.process import Ran
     from envmatrix.stages.options import Options
     from envmatrix.stages.run import Run
 
@@ -106,24 +108,32 @@ def probe(
 
 def _probe_host(workspace: Workspace, python: str, *, strict: bool, as_json: bool) -> None:
     from envmatrix.probes.host import probe_host
-    from envmatrix.stages.evidence import host_evidence
+    from envmatrix.stages.evidence import host_evidence, with_logs
 
-    results = probe_host(python, workspace.probes.all)
+    outputs: dict[str, tuple[str, str]] = {}
+
+    def heard(name: str, ran: Ran) -> None:
+        outputs[name] = (ran.stdout, ran.stderr)
+
+    results = probe_host(python, workspace.probes.all, heard)
     if not results:
         raise SurroundingsError(
             "none of the frameworks is installed there",
             where=python,
             next_step="give the interpreter that has it with --python",
         )
-    found = [host_evidence(framework, gave) for framework, gave in results.items()]
+    found = [
+        with_logs(host_evidence(name, gave), outputs, workspace.records, workspace.layout)
+        for name, gave in results.items()
+    ]
     paths = [workspace.book.keep_host(evidence) for evidence in found]
     if as_json:
         print_json({"schema": 2, "on_hosts": [evidence.to_json() for evidence in found]})
     else:
         print_table(found)
-        print_failures(found)
+        print_failures(found, shown=workspace.shown)
         for path in paths:
-            say(f"evidence: {workspace.layout.short(path)}")
+            say(f"evidence: {workspace.layout.shown(path)}")
     raise typer.Exit(exit_code(found, strict=strict))
 
 
@@ -222,7 +232,10 @@ def _options(
 
     if base not in list(Origin):
         raise InputError(
-            f"--base {base} is not known", where="--base", next_step="give auto, pull or bootstrap"
+            f"--base {base} is not known",
+            where="--base",
+            next_step="give auto, pull or bootstrap",
+            instead=meant(base, list(Origin)),
         )
     return Options(
         jobs=jobs,
@@ -262,11 +275,11 @@ def _finish(workspace: Workspace, done: Run, *, strict: bool, as_json: bool) -> 
         _print_report(workspace, done.cells)
     else:
         print_table(done.cells, known)
-        print_failures(done.cells, known)
+        print_failures(done.cells, known, workspace.shown)
         if not done.pruned:
             print_commands(done.cells)
         say(done.said)
-        where = workspace.layout.short(workspace.layout.report)
+        where = workspace.layout.shown(workspace.layout.report)
         say(f"evidence: {where}/ (report.json, table.md, cells/)")
     tell_of_known(known)
     raise typer.Exit(exit_code(done.cells, known, strict=strict))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from envmatrix.cli.arguments import OneCell
 from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.cells import Cell
 from envmatrix.model.errors import InputError, SurroundingsError, ToolError
@@ -25,7 +26,7 @@ MOUNTED = "/workspace"
 
 def shell(
     context: typer.Context,
-    cell: str,
+    cell: OneCell,
     command: Annotated[
         list[str] | None,
         typer.Argument(help="What to run instead of a shell. Put -- before its options."),

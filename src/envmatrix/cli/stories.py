@@ -6,7 +6,7 @@ Text from outside is inert: `printing.say` cleans each line.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from envmatrix.cli.printing import COLOURS, counted, logs_of, print_known, say
@@ -76,12 +76,14 @@ def print_story(
     disagreements: Iterable[Comparison] = (),
     *,
     pull: str = "",
+    shown: Callable[[str], str] = str,
     verbose: bool = False,
 ) -> None:
     """Print the answer about one cell; if `verbose` is set, the whole story of it.
 
     `drift` says how its system differs from the published. `known` is what the matrix knows of it,
     and `disagreements` what vendors declare otherwise. `pull` starts its published image.
+    `shown` makes a path that can be pasted of one that is relative to the matrix.
     """
     say(f"{MARKS[found.verdict]} {cell.id}: {found.told}", style=COLOURS[found.verdict])
     say(f"  {sentence(found.axes, found.judgement, found)}")
@@ -99,7 +101,7 @@ def print_story(
         kept = f"--version {axes.version}" if by_python else f"--python {axes.python}"
         say(f"  instead: envmatrix recommend --framework {cell.family} {kept} --no-host")
     if found.verdict is Verdict.BROKEN:
-        say(*(f"  log:     {path}" for path in logs_of(found)))
+        say(*(f"  log:     {shown(path)}" for path in logs_of(found)))
     if drift:
         say(f"  drift:   {cell.system_id} is not what was published: {drift}")
     for one in disagreements:
@@ -113,8 +115,17 @@ def print_story(
     _print_observed(found)
     if found.image:
         _print_image(found, found.image)
-    if found.verdict is not Verdict.BROKEN:
-        say(*(f"  log:     {path}" for path in logs_of(found)))
+    _print_logs(found, shown)
+
+
+def _print_logs(found: Evidence, shown: Callable[[str], str]) -> None:
+    """Print where the output of each step and of each probe lies."""
+    steps = {"resolve": found.logs.resolve, "base": found.logs.base, "build": found.logs.build}
+    steps |= {probe.probe: probe.log for probe in found.probes}
+    named = {step: path for step, path in steps.items() if path}
+    if not named and found.verdict is not Verdict.BROKEN:  # Evidence of before names one log only.
+        say(*(f"  log:     {shown(path)}" for path in logs_of(found)))
+    say(*(f"  log of {step}: {shown(path)}" for step, path in named.items()))
 
 
 def print_audit(audit: Audit, found: Evidence) -> None:

@@ -58,4 +58,4 @@ def outdated(
     new = extended(text, additions, found.pythons, max(yesterday, matrix.resolve.as_of))
     load(new, path.name)  # What is not a valid matrix is not written.
     write_text(path, new)
-    warn(f"written to {workspace.layout.short(path)}; next: `envmatrix lock -p published`")
+    warn(f"written to {workspace.layout.shown(path)}; next: `envmatrix lock -p published`")

@@ -1,7 +1,6 @@
 """A workspace: what the commands work with, put together for one matrix file.
 
-Each part is made when a command first asks for it. What talks to the engine is imported only then:
-`plan`, `explain` and `report` never need it.
+Each part is made when a command first asks for it. What talks to the engine is imported then.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from envmatrix.cli.printing import warn
+from envmatrix.cli.finding import matrix_of
+from envmatrix.cli.printing import detail, note
 from envmatrix.model.amendments import Amendments, read_amendments
 from envmatrix.model.cells import Cell, expand
 from envmatrix.model.claims import Claims, read_claims
@@ -25,7 +25,6 @@ from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Inputs
 from envmatrix.model.expectations import Expected, expected
 from envmatrix.model.matrix import Matrix
-from envmatrix.model.matrix_file import read_matrix
 from envmatrix.model.publications import Publications, read_publications
 from envmatrix.model.selection import choose, published
 from envmatrix.store.book import Book
@@ -74,7 +73,8 @@ class Workspace:
         Raises:
             InputError: the file cannot be read, or is wrong.
         """
-        return read_matrix(self.matrix_path)
+        detail(f"matrix: {self.matrix_path}")
+        return matrix_of(self.matrix_path, self.layout.shown(self.matrix_path))
 
     @cached_property
     def cells(self) -> Sequence[Cell]:
@@ -103,7 +103,7 @@ class Workspace:
         if not chosen:
             raise InputError(
                 f"the profile {profile or 'quick'} matches no cell",
-                where=str(self.matrix_path),
+                where=self.layout.shown(self.matrix_path),
                 next_step="correct the profile; `envmatrix plan '*'` lists every cell",
             )
         return chosen
@@ -190,7 +190,11 @@ class Workspace:
     def committed_lock(self, cell_id: str) -> str:
         """Return the path of the committed lock of a cell; an empty text where there is none."""
         path = self.layout.lock(cell_id)
-        return self.layout.short(path) if path.exists() else ""
+        return self.layout.shown(path) if path.exists() else ""
+
+    def shown(self, path: str) -> str:
+        """Return a path of a document, which is relative to the matrix, as a person pastes it."""
+        return self.layout.shown(self.layout.root / path)
 
     def _inputs_of(self, cell: Cell) -> Inputs | None:
         return self.folders.inputs(cell, self.probes.hashes(cell), self._runner_hash)
@@ -222,7 +226,8 @@ class Workspace:
         own = self.layout.own_templates
         renderer = Renderer(self.matrix, *([own] if own else ()), self.layout.templates())
         if own and (replaced := renderer.replaced):
-            warn(f"{own}: these templates replace those of envmatrix: {', '.join(replaced)}")
+            names = ", ".join(replaced)
+            note(f"{self.layout.shown(own)}: these templates replace those of envmatrix: {names}")
         return Folders(self.matrix, renderer, self.resolutions, self.sharing)
 
     @cached_property
@@ -241,9 +246,11 @@ class Workspace:
 
         # In the checkout of envmatrix every probe counts. Elsewhere, only what the matrix needs.
         elsewhere = self.layout.root / "scripts/probes" != self.layout.probes()
-        named = self.matrix.frameworks if elsewhere and self.layout.matrix.exists() else None
-        sources = Sources(self.layout.probes(), self.layout.own_probes, named, warn)
-        return Probes(self.extra_probes, sources)
+        has_matrix = self.layout.matrix.exists()
+        named = self.matrix.frameworks if elsewhere and has_matrix else None
+        sources = Sources(self.layout.probes(), self.layout.own_probes, named, note)
+        further = self.matrix.probes if has_matrix else ()
+        return Probes(self.layout.probe_folders(further, self.extra_probes), sources)
 
     def tell_of_idle_probes(self) -> None:
         """Say which probes belong to no cell of the matrix: a name in a header may be wrong.
@@ -251,16 +258,13 @@ class Workspace:
         Raises:
             InputError: the header of a probe is wrong.
         """
-        from envmatrix.probes.headers import ANY
+        from envmatrix.probes.headers import idle_probes, load_probes
 
-        stacks = {(cell.family, cell.stack) for cell in self.cells}
-        for one in self.probes.all:
-            if not any(
-                one.framework in (ANY, family) and one.stack in ("", ANY, stack)
-                for family, stack in stacks
-            ):
-                what = f"{one.framework}+{one.stack}" if one.stack else one.framework
-                warn(f"note: the probe {one.name} is for {what}, which no cell of the matrix has")
+        # Elsewhere than in the checkout of envmatrix, its own probes are for more than the matrix.
+        own = self.layout.probes()
+        ours = load_probes([own]) if self.layout.root / "scripts/probes" != own else []
+        for one, whose in idle_probes(self.probes.all, ours, self.cells):
+            note(f"note: the probe {one.name} is for {whose}, which no cell of the matrix has")
 
     @cached_property
     def locking(self) -> Locking:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from envmatrix.cli.printing import warn
+from envmatrix.cli.printing import note, warn
 from envmatrix.cli.workspace import Workspace
 from envmatrix.model.errors import InputError
 from envmatrix.store.files import write_text
@@ -100,7 +100,7 @@ def publish(
         told |= {entry.id: entry for entry in workspace.reporting.entries(others)}
         every = [told[cell.id] for cell in workspace.cells]
         first = workspace.site.write(every, workspace.reporting, where, outputs.address)
-        warn(f"the page: {workspace.layout.short(first)}")
+        note(f"the page: {workspace.layout.shown(first)}")
 
 
 def before(workspace: Workspace, old: str | None) -> Snapshot | None:

@@ -57,11 +57,12 @@ def checked(
     *,
     is_a: str,
     docs: str,
+    example: Callable[[], Mapping[str, Any]] = dict,
 ) -> _Form:
     """Read and check a YAML text of a form.
 
     `is_a` says what such a file is, and `docs` is where that is told. `contradictions` yields what
-    the schema cannot see.
+    the schema cannot see. `example` gives the data of a file that is right.
 
     Raises:
         InputError: the first thing that is wrong, with file, line, key and remedy.
@@ -72,7 +73,7 @@ def checked(
     try:
         found = form.model_validate(document.data)
     except ValidationError as error:
-        raise _explain(document, form, error.errors(include_url=False)) from None
+        raise _explain(document, form, error.errors(include_url=False), example()) from None
     for location, wrong, next_step in contradictions(found):
         raise InputError(wrong, where=document.where(location), next_step=next_step)
     return found
@@ -111,11 +112,51 @@ _NEXT = {
 }
 
 
-def _explain(document: Document, form: type[Given], problems: Sequence[ErrorDetails]) -> InputError:
+_SHAPES = (
+    "dict_type",
+    "is_instance_of",
+    "mapping_type",
+    "missing",
+    "model_type",
+    "sequence_str",
+    "string_type",
+    "too_short",
+)
+"""The types of errors where words alone do not show what the file should hold."""
+_TOLD_AT_MOST = 390
+"""The characters of a next step that has an example: a person has to find what is wrong in it."""
+
+
+def _right(schema: _Schema, location: Location, example: Mapping[str, Any]) -> str:
+    """Return the line that an example has at a location, as YAML; empty where it has none."""
+    key, value = "", None
+    node: object = example
+    for index, part in enumerate(location):
+        if isinstance(node, dict) and isinstance(part, str):
+            free = "patternProperties" in schema.node(location[:index])
+            node = node.get(part, next(iter(node.values()), None) if free else None)
+            key, value = part, node
+        elif isinstance(node, list) and isinstance(part, int):
+            node = node[0]
+        if node is None:
+            return ""
+    return f"{key}: {json.dumps(value)}" if key else ""
+
+
+def _explain(
+    document: Document,
+    form: type[Given],
+    problems: Sequence[ErrorDetails],
+    example: Mapping[str, Any],
+) -> InputError:
     # A key that is unknown explains best why another is missing.
     problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     location: Location = problem["loc"]
-    what, next_step = _told(document, _Schema(form), problem)
+    schema = _Schema(form)
+    what, next_step = _told(document, schema, problem)
+    if problem["type"] in _SHAPES and (right := _right(schema, location, example)):
+        told = f"{next_step}. For instance: {right}"
+        next_step = told if len(told) <= _TOLD_AT_MOST else next_step
     place = tuple(part for part in location if part != _KEY)
     return InputError(what, where=document.where(place), next_step=next_step)
 

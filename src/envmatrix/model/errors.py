@@ -14,17 +14,27 @@ from envmatrix.model.text import line
 class EnvmatrixError(Exception):
     """What happened, with `where` it was seen and what to do `next`.
 
-    Each is one line, and what others said in it is inert.
+    Each is one line, and what others said in it is inert. `instead` is a word that the user gave,
+    and the one that they may have meant: the command line tells the whole command.
     """
 
     exit_code: ClassVar[int] = 3
     kind: str = "infrastructure"
     """The class of the judgement of a cell whose work ends with this error."""
 
-    def __init__(self, what: str, *, where: str = "", next_step: str = "", kind: str = "") -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str = "",
+        next_step: str = "",
+        kind: str = "",
+        instead: tuple[str, str] | None = None,
+    ) -> None:
         self.what, self.where, self.next_step = line(what), line(where), line(next_step)
         super().__init__(self.what)
         self.kind = kind or self.kind
+        self.instead = instead
 
     def __str__(self) -> str:
         lines = [self.what]

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     Field,
+    SerializerFunctionWrapHandler,
     StringConstraints,
+    model_serializer,
     model_validator,
 )
 
@@ -308,6 +310,14 @@ class Machine(Part):
     engine: Annotated[str, Field(description="The version of the Docker engine; empty: none.")] = ""
 
 
+class Logs(Part):
+    """Where the output of each step lies, relative to the matrix; null: there is none."""
+
+    resolve: Annotated[str | None, Field(description="What the resolver said.")] = None
+    base: Annotated[str | None, Field(description="The build of the base.")] = None
+    build: Annotated[str | None, Field(description="The build of the image.")] = None
+
+
 class Evidence(Part):
     """Everything that is recorded of one cell, or of the interpreter of one host."""
 
@@ -369,9 +379,20 @@ class Evidence(Part):
         str | None,
         Field(
             description="The log of the stage, relative to the matrix; a folder with PROBE.log "
-            "for each probe that failed; null: none."
+            "for each probe, where one has failed; null: none."
         ),
     ] = None
+    logs: Annotated[
+        Logs, Field(description="The log of each step, on the machine that made this evidence.")
+    ] = Logs()
+
+    @model_serializer(mode="wrap")
+    def _without_absent_logs(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Evidence of before there were such logs stays as it is, to the letter.
+        data: dict[str, Any] = handler(self)
+        if self.logs == Logs():
+            del data["logs"]
+        return data
 
     @property
     def judgement(self) -> Judgement:

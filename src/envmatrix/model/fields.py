@@ -145,6 +145,13 @@ VersionPattern = Annotated[
 ]
 
 
+ProbeFolder = Annotated[
+    str,
+    text_of(
+        "a folder in the folder of the matrix, such as probes or tests/probes (no .., no / first)",
+        r"\.?[A-Za-z0-9_][A-Za-z0-9._-]*(/\.?[A-Za-z0-9_][A-Za-z0-9._-]*)*",
+    ),
+]
 Package = Annotated[
     str,
     text_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
@@ -25,6 +25,7 @@ from envmatrix.model.fields import (
     Name,
     Package,
     Pattern,
+    ProbeFolder,
     Prose,
     PythonVersion,
     ReleaseVersion,
@@ -228,6 +229,7 @@ class Matrix(Given):
     axes: Axes
     base: Base
     labels: Labels = Labels()
+    probes: Sequence[ProbeFolder] = ()
     frameworks: Annotated[Mapping[Name, Framework], Field(min_length=1)]
     stacks: Mapping[Word, Stack] = Field(default_factory=dict)
     rules: Sequence[Rule] = ()
@@ -257,6 +259,12 @@ def value_matches(axis: str, value: str, pattern: str) -> bool:
     if axis in ("version", "python"):
         return version_matches(value, pattern)
     return _glob_matches(value, pattern)
+
+
+def meant(word: str, known: Iterable[str]) -> tuple[str, str] | None:
+    """Return a word with the known word that is nearest to it, where one is near."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return (word, close[0]) if close else None
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from envmatrix.model.checked import Problem, checked, schema_of, text_of_file
+from envmatrix.model.first_matrix import example
 from envmatrix.model.matrix import (
     DEFAULT_ARCH,
     NATIVE_ARCH,
@@ -29,14 +30,17 @@ def json_schema() -> dict[str, Any]:
     return schema_of(Matrix)
 
 
-def read_matrix(path: Path) -> Matrix:
-    """Read and check the matrix of a file.
+def read_matrix(path: Path, name: str | None = None) -> Matrix:
+    """Read and check the matrix of a file. `name` is what messages call it.
 
     Raises:
         InputError: it cannot be read, or the first thing that is wrong with it.
     """
-    next_step = "run in the folder that holds matrix.yaml, or give --matrix FILE"
-    return load(text_of_file(path, "the matrix", next_step), path.name)
+    next_step = (
+        "`envmatrix init` writes a first one here; "
+        "`envmatrix --matrix FILE plan` takes one of another place"
+    )
+    return load(text_of_file(path, "the matrix", next_step), name or path.name)
 
 
 def load(text: str, name: str) -> Matrix:
@@ -46,7 +50,15 @@ def load(text: str, name: str) -> Matrix:
         InputError: the first thing that is wrong, with file, line, key and remedy.
     """
     is_a = "a matrix is a mapping with the keys schema, axes, frameworks, ..."
-    return checked(text, name, Matrix, _contradictions, is_a=is_a, docs="docs/matrix.md")
+    return checked(
+        text,
+        name,
+        Matrix,
+        _contradictions,
+        is_a=is_a,
+        docs="docs/matrix.md",
+        example=example,
+    )
 
 
 def _contradictions(matrix: Matrix) -> Iterator[Problem]:

@@ -129,6 +129,13 @@ class ProbeResult(Part):
     log_tail: Annotated[
         str, Field(description="The last lines it printed; empty where it passed.")
     ] = ""
+    log: Annotated[
+        str | None,
+        Field(
+            description="The file with everything that it printed, relative to the matrix, on the "
+            "machine that ran it; null: there is none."
+        ),
+    ] = None
     ran: Annotated[
         Way,
         Field(
@@ -144,6 +151,14 @@ class ProbeResult(Part):
         ),
     ] = None
 
+    @model_serializer(mode="wrap")
+    def _without_an_absent_log(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Evidence of before there were such logs stays as it is, to the letter.
+        data: dict[str, Any] = handler(self)
+        if self.log is None:
+            del data["log"]
+        return data
+
     @property
     def flaky(self) -> bool:
         """Whether it ended in one way beside the other probes, and in another way alone."""
@@ -158,6 +173,11 @@ class ProbeResult(Part):
     def failed(self) -> bool:
         """Whether it was run and did not pass."""
         return self.outcome not in (Outcome.PASSED, Outcome.NOT_RUN)
+
+    @property
+    def ended(self) -> str:
+        """How it ended, and why where it did not pass."""
+        return ": ".join(filter(None, (self.outcome, self.cause)))
 
     @property
     def is_import(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Protocol
 
@@ -20,9 +21,11 @@ from envmatrix.model.matrix import (
     Matrix,
     ProfileEntry,
     Where,
+    meant,
     nearest,
     value_matches,
 )
+from envmatrix.model.meanings import axis_of, meaning
 from envmatrix.model.served import (
     architectures_known,
     build_of,
@@ -83,7 +86,7 @@ def choose(
     if native not in matrix.axes.arch or profile == PUBLISHED:  # what is committed is one thing
         native = DEFAULT_ARCH
     chosen = list(cells) if profile is None else in_profile(matrix, cells, profile, native)
-    narrowed = _by_ids(chosen, selectors, profile)
+    narrowed = _by_ids(matrix, chosen, selectors, profile)
     for selector in filter(_is_glob, selectors):
         kept = [cell for cell in narrowed if fnmatchcase(cell.id, selector)]
         if not kept:
@@ -95,7 +98,7 @@ def choose(
         names = sorted({getattr(cell, axis) for cell in narrowed})
         for value in values:
             if not any(_axis_matches(cell, axis, value) for cell in narrowed):
-                raise _nothing(f"{axis}={value}", [f"{axis}={name}" for name in names], profile)
+                raise _no_value(matrix, axis, value, names, profile)
         narrowed = [
             cell for cell in narrowed if any(_axis_matches(cell, axis, value) for value in values)
         ]
@@ -147,6 +150,7 @@ def _fact(
                 f'there is no verdict "{value}"',
                 where=where,
                 next_step=nearest(value, list(Verdict)),
+                instead=_same_axis(fact, value, meant(value, list(Verdict))),
             )
         return lambda cell: known.judgement(cell).verdict == value
     if fact == "driver":
@@ -163,12 +167,16 @@ def _fact(
     )
 
 
-def _by_ids(cells: Sequence[Cell], selectors: Sequence[str], profile: str | None) -> list[Cell]:
+def _by_ids(
+    matrix: Matrix, cells: Sequence[Cell], selectors: Sequence[str], profile: str | None
+) -> list[Cell]:
     ids = {one for one in selectors if not _is_axis(one) and not _is_glob(one)}
     known = {cell.id for cell in cells}
     for selector in selectors:
         if selector in ids and selector not in known:
-            raise _nothing(selector, [cell.id for cell in cells], profile)
+            raise _nothing(
+                selector, [cell.id for cell in cells], profile, axis_of(matrix, selector)
+            )
     return [cell for cell in cells if cell.id in ids] if ids else list(cells)
 
 
@@ -185,6 +193,7 @@ def in_profile(
             f'there is no profile "{profile}"',
             where="--profile",
             next_step=nearest(profile, list(matrix.profiles)),
+            instead=meant(profile, matrix.profiles),
         )
     wheres = [_on(native, entry) for entry in _flat(matrix, profile)]
     return [cell for cell in cells if any(contains(where, cell) for where in wheres)]
@@ -233,9 +242,29 @@ def _by_axis(selectors: Iterable[str]) -> dict[str, list[str]]:
                     f'there is no axis "{axis}"',
                     where=f"selector {selector}",
                     next_step=nearest(axis, (*AXES, *FACTS)),
+                    instead=_same_value(value, axis),
                 )
             found.setdefault(axis, []).append(value)
     return found
+
+
+_CALLED = {
+    "cuda": "accelerator",
+    "distro": "os",
+    "py": "python",
+    "system": "os",
+    "status": "verdict",
+}
+"""What people call axes that have another name here."""
+
+
+def _same_value(value: str, axis: str) -> tuple[str, str] | None:
+    near = _CALLED.get(axis.lower()) or (meant(axis.lower(), (*AXES, *FACTS)) or ("", ""))[1]
+    return (f"{axis}={value}", f"{near}={value}") if near else None
+
+
+def _same_axis(axis: str, value: str, near: tuple[str, str] | None) -> tuple[str, str] | None:
+    return (f"{axis}={value}", f"{axis}={near[1]}") if near else None
 
 
 def _axis_matches(cell: Cell, axis: str, value: str) -> bool:
@@ -251,12 +280,41 @@ def _axis_matches(cell: Cell, axis: str, value: str) -> bool:
         ) from error
 
 
-def _nothing(selector: str, known: Sequence[str], profile: str | None) -> InputError:
-    among = f" in the profile {profile}" if profile else ""
-    part = selector and not _is_axis(selector) and any(selector in name for name in known)
-    hint = f'did you mean "*{selector}*"?' if part else nearest(selector, known)
-    if hint.startswith("known:") and not _is_axis(selector):
+def _no_value(
+    matrix: Matrix, axis: str, value: str, names: Sequence[str], profile: str | None
+) -> InputError:
+    """Return the error of a value that no cell has, with the one that it may stand for."""
+    stands_for = meaning(matrix, axis, value)
+    has = stands_for and any(value_matches(axis, one, stands_for) for one in names)
+    near = [stands_for] if has and stands_for != value else get_close_matches(value, names)
+    told = [f"{axis}={one}" for one in near]
+    return InputError(
+        f"no cell{_among(profile)} matches {f'{axis}={value}'!r}",
+        where=f"selector {axis}={value}",
+        next_step=f"did you mean {' or '.join(told)}?" if told else nearest(value, names),
+        instead=(f"{axis}={value}", told[0]) if told else None,
+    )
+
+
+def _among(profile: str | None) -> str:
+    return f" in the profile {profile}" if profile else ""
+
+
+def _nothing(
+    selector: str, known: Sequence[str], profile: str | None, stands_for: str = ""
+) -> InputError:
+    part = selector and any(selector in name for name in known)
+    if part:
+        right, hint = f"*{selector}*", f'did you mean "*{selector}*"?'
+    elif stands_for and stands_for != selector:
+        right, hint = stands_for, f"did you mean {stands_for}?"
+    else:
+        right, hint = (meant(selector, known) or ("", ""))[1], nearest(selector, known)
+    if hint.startswith("known:"):
         hint = "`envmatrix plan --profile all` lists every id"
     return InputError(
-        f"no cell{among} matches {selector!r}", where=f"selector {selector}", next_step=hint
+        f"no cell{_among(profile)} matches {selector!r}",
+        where=f"selector {selector}",
+        next_step=hint,
+        instead=(selector, right) if right else None,
     )

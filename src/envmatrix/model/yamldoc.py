@@ -6,6 +6,7 @@ matrix need to be told both. Aliases are refused: they can expand a small file w
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +90,7 @@ def parse(text: str, name: str) -> Document:
         raise InputError(
             f"this is not valid YAML: {error.problem or error.context}",
             where=where,
-            next_step="mend the line; quoting the value often helps",
+            next_step=_mend(name, mark, text),
         ) from error
     except (yaml.YAMLError, *_SENSELESS) as error:
         raise InputError(
@@ -104,6 +105,16 @@ def parse(text: str, name: str) -> Document:
             next_step="a matrix is at most six levels deep",
         ) from error
     return Document(name=name, data=data, spots=spots)
+
+
+def _mend(name: str, mark: yaml.Mark | None, text: str) -> str:
+    lines = text.splitlines()
+    if mark and mark.line < len(lines) and "\t" in lines[mark.line]:
+        return (
+            "YAML takes no tab where a line begins: write spaces, as "
+            f"`sed -i 's/\\t/  /g' {shlex.quote(name)}` does"
+        )
+    return "mend the line; quoting the value often helps"
 
 
 class _Loader(yaml.SafeLoader):

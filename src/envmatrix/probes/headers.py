@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -245,6 +245,21 @@ class Sources:
             if probe.name in found and found[probe.name].source != probe.source:
                 self.tell(f"{path}: replaces the probe {probe.name} of envmatrix")
         return found | added
+
+
+def idle_probes(
+    found: Iterable[Probe], apart: Iterable[Probe], cells: Iterable[Cell]
+) -> Iterator[tuple[Probe, str]]:
+    """Yield the probes that belong to no cell, each with what it is for; those `apart` left out."""
+    stacks = {(cell.family, cell.stack) for cell in cells}
+    left_out = {one.sha256 for one in apart}
+    for one in found:
+        is_used = any(
+            one.framework in (ANY, family) and one.stack in ("", ANY, stack)
+            for family, stack in stacks
+        )
+        if not is_used and one.sha256 not in left_out:
+            yield one, f"{one.framework}+{one.stack}" if one.stack else one.framework
 
 
 class Probes:

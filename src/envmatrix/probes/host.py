@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,8 +23,12 @@ from envmatrix.probes.headers import Probe
 from envmatrix.probes.judging import SIGNALLED, judge
 
 
-def probe_host(python: str, probes: Iterable[Probe]) -> Mapping[str, Sequence[ProbeResult]]:
+def probe_host(
+    python: str, probes: Iterable[Probe], heard: Callable[[str, Ran], None] = lambda _, __: None
+) -> Mapping[str, Sequence[ProbeResult]]:
     """Run the probes of every framework that `python` has; return their results by framework.
+
+    `heard` is told how each probe ended, by its name, with its whole output.
 
     Raises:
         InputError: `python` cannot be started.
@@ -35,20 +39,24 @@ def probe_host(python: str, probes: Iterable[Probe]) -> Mapping[str, Sequence[Pr
             by_framework.setdefault(probe.framework, []).append(probe)
     found = {}
     for framework, ours in by_framework.items():
-        first = run_on_host(python, ours[0])
+        first = run_on_host(python, ours[0], heard)
         if first.kind == "module-missing":
             continue
-        found[framework] = [first, *(run_on_host(python, probe) for probe in ours[1:])]
+        found[framework] = [first, *(run_on_host(python, probe, heard) for probe in ours[1:])]
     return found
 
 
-def run_on_host(python: str, probe: Probe) -> ProbeResult:
+def run_on_host(
+    python: str, probe: Probe, heard: Callable[[str, Ran], None] = lambda _, __: None
+) -> ProbeResult:
     """Run one probe in an interpreter, and judge it as in a container."""
     nonce = secrets.token_hex(8)
     with tempfile.TemporaryDirectory(prefix="envmatrix-host-") as folder:
         source = Path(folder) / f"probe_{probe.name.replace('-', '_')}.py"
         source.write_text(probe.source, encoding="utf-8")
-        return judge(probe, _run(python, source, probe.timeout, nonce), nonce)
+        ran = _run(python, source, probe.timeout, nonce)
+        heard(probe.name, ran)
+        return judge(probe, ran, nonce)
 
 
 def _run(python: str, source: Path, seconds: int, nonce: str) -> Ran:

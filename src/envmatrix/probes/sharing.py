@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
@@ -79,9 +79,11 @@ def run_shared(
     *,
     gpu: bool,
     stack: Sequence[str] = (),
+    heard: Callable[[str, Ran], None] = lambda _, __: None,
 ) -> Mapping[str, ProbeResult]:
     """Run probes in one container; return the results of those that ended there, by name.
 
+    `heard` is told how each ended, with its whole output.
     `runner` is the source of the program that runs them (scripts/probes/runner/probe_runner.py).
     Where the engine fails there is no result: a probe may have caused it, and each runs alone next.
 
@@ -89,17 +91,18 @@ def run_shared(
         Cancelled: the user asked to stop.
     """
     try:
-        return _run_shared(containers, image, group, runner, stack, gpu=gpu)
+        return _run_shared(containers, image, group, runner, stack, heard, gpu=gpu)
     except EngineError:
         return {}
 
 
-def _run_shared(
+def _run_shared(  # noqa: PLR0917
     containers: Containers,
     image: str,
     group: Group,
     runner: str,
     stack: Sequence[str],
+    heard: Callable[[str, Ran], None],
     *,
     gpu: bool,
 ) -> Mapping[str, ProbeResult]:
@@ -123,13 +126,15 @@ def _run_shared(
         first=True,
     )
     lines = _lines(ran.stdout)
-    return {
-        probe.name: judge(probe, lines[nonce].ran(ran), nonce).model_copy(
-            update={"ran": Way.SHARED}
-        )
-        for probe in group.probes
-        if (nonce := nonces[probe.name]) in lines
-    }
+    found = {}
+    for probe in group.probes:
+        nonce = nonces[probe.name]
+        if nonce in lines:
+            end = lines[nonce].ran(ran)
+            heard(probe.name, end)
+            judged = judge(probe, end, nonce)
+            found[probe.name] = judged.model_copy(update={"ran": Way.SHARED})
+    return found
 
 
 def after(earlier: ProbeResult | None, alone: ProbeResult) -> ProbeResult:

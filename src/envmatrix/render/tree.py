@@ -174,7 +174,7 @@ class Tree:
         return not _is_generated(marked)
 
     def _in_the_way(self, foreign: list[Path]) -> InputError:
-        names = [self._layout.short(path) for path in foreign]
+        names = [self._layout.shown(path) for path in foreign]
         first = shlex.quote(names[0])
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return InputError(

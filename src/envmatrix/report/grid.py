@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from packaging.version import Version
@@ -80,6 +81,29 @@ def _grid(framework: str, rows: Mapping[tuple[str, str], Mapping[str, Sequence[E
 def best(entries: Sequence[Entry]) -> Entry:
     """Return the best of some cells. Every native one that was run comes before an emulated one."""
     return min(entries, key=lambda one: one.rank)
+
+
+def to_json(grid: Grid) -> dict[str, Any]:
+    """Return a grid for programs: by release and Python the best cell, and how many there are."""
+    return {
+        "framework": grid.framework,
+        "pythons": list(grid.pythons),
+        "rows": [
+            {
+                "version": row.version,
+                "stack": row.stack or None,
+                "cells": {
+                    python: {
+                        "verdict": best(entries).verdict.value,
+                        "best": best(entries).id,
+                        "count": len(entries),
+                    }
+                    for python, entries in row.cells.items()
+                },
+            }
+            for row in grid.rows
+        ],
+    }
 
 
 # --- as text ---------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from packaging.version import Version
 
 from envmatrix.model.errors import InputError
 from envmatrix.model.gpus import Gpu
-from envmatrix.model.matrix import Matrix, nearest
+from envmatrix.model.matrix import Matrix, meant, nearest, value_matches
+from envmatrix.model.meanings import meaning
 from envmatrix.model.served import driver_branch
 from envmatrix.report.entries import Entry
 
@@ -93,13 +94,13 @@ def checked(question: Question, matrix: Matrix, entries: Sequence[Entry]) -> Que
     patch = _PATCH.fullmatch(question.python)
     question = replace(question, version=version, python=patch[1] if patch else question.python)
     frameworks = list(dict.fromkeys(entry.axes.framework for entry in entries))
-    _check("--framework", question.framework, frameworks)
+    _check(matrix, "--framework", question.framework, frameworks)
     ours = [entry for entry in entries if question.framework in ("", entry.axes.framework)]
     versions = {entry.axes.version for entry in ours}
-    _check("--version", version, sorted(versions, key=Version, reverse=True))
-    _check("--python", question.python, matrix.axes.python)
-    _check("--os", question.os, list(matrix.axes.os))
-    _check("--arch", question.arch, matrix.axes.arch)
+    _check(matrix, "--version", version, sorted(versions, key=Version, reverse=True))
+    _check(matrix, "--python", question.python, matrix.axes.python)
+    _check(matrix, "--os", question.os, list(matrix.axes.os))
+    _check(matrix, "--arch", question.arch, matrix.axes.arch)
     lines = list(matrix.axes.accelerator)
     if question.accelerator in ("cuda", "gpu"):
         raise InputError(
@@ -108,16 +109,21 @@ def checked(question: Question, matrix: Matrix, entries: Sequence[Entry]) -> Que
             next_step=f"give a CUDA line, such as {lines[-1]}, or say what it must serve: `--gpu` "
             "or `--driver`",
         )
-    _check("--accelerator", question.accelerator, lines)
+    _check(matrix, "--accelerator", question.accelerator, lines)
     if question.driver:
         driver_branch(question.driver, "--driver")
     return question
 
 
-def _check(option: str, value: str, known: Collection[str]) -> None:
+def _check(matrix: Matrix, option: str, value: str, known: Collection[str]) -> None:
     if value and value not in known:
+        axis = option.removeprefix("--")
+        found = meaning(matrix, axis, value)
+        fits = [one for one in known if found and value_matches(axis, one, found)]
+        near = (value, fits[0]) if fits else meant(value, known)
         raise InputError(
-            f'the matrix has no {option.removeprefix("--")} "{value}"',
+            f'the matrix has no {axis} "{value}"',
             where=option,
-            next_step=nearest(value, list(known)),
+            next_step=f"did you mean {near[1]}?" if near else nearest(value, list(known)),
+            instead=near,
         )

@@ -39,7 +39,8 @@ from envmatrix.resolve.uv_output import (
     searched,
     split_log,
 )
-from envmatrix.store.records import Records
+from envmatrix.store.files import write_log
+from envmatrix.store.records import RESOLVE_LOGS, Records
 from envmatrix.store.resolutions import keep
 
 _OWN_INDEXES = None
@@ -288,6 +289,7 @@ class Resolver:
                 stopped=self.stopped,
             )
             said, tried = split_log(result.stderr)
+            self._log(problem, said)
             if result.returncode == 0:
                 return _lock_of(output, problem, tried)
         reading = self._in_our_words(read(said, index))
@@ -300,6 +302,12 @@ class Resolver:
             names=names | named or problem.roots,
             reading=reading,
         )
+
+    def _log(self, problem: Problem, said: str) -> None:
+        """Keep what uv said last of a problem, for people to read."""
+        asked = f"{' '.join(problem.requires)} for Python {problem.python}, glibc {problem.glibc}, "
+        path = self.records.log_path(RESOLVE_LOGS, problem.key)
+        write_log(path, f"{asked}{problem.arch}", said)
 
     def _in_our_words(self, reading: Reading) -> Reading:
         """Name a place of the settings as all messages do: the default index has no address."""

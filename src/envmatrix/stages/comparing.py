@@ -60,18 +60,18 @@ class Past:
         if not path.is_file():
             raise InputError(
                 "there is no report to compare with",
-                where=self.layout.short(path),
+                where=self.layout.shown(path),
                 next_step="make one: `envmatrix report --profile published --out reports`",
             )
-        return read_report(text_of(path), self.layout.short(path))
+        return read_report(text_of(path), self.layout.shown(path))
 
     def _by_history(self, named: str, moment: datetime, now: datetime) -> Snapshot:
         path = self.layout.reports / HISTORY
-        history = history_of(path, self.layout.short(path))
+        history = history_of(path, self.layout.shown(path))
         if history.begins is None:
             raise InputError(
                 "there is no history of reports here",
-                where=self.layout.short(path),
+                where=self.layout.shown(path),
                 next_step="run in the folder that holds matrix.yaml and reports, or give a commit "
                 "of git: `envmatrix diff HEAD~1`",
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,6 +17,7 @@ from envmatrix.model.evidence import (
     Evidence,
     Inputs,
     LockedWheels,
+    Logs,
     Machine,
     Seconds,
     Serves,
@@ -32,10 +33,11 @@ from envmatrix.model.verdicts import RUN, Judgement
 from envmatrix.probes.judging import judge_cell
 from envmatrix.stages.recipes import Built
 from envmatrix.store.contents import Contents
+from envmatrix.store.files import write_log
 from envmatrix.store.layout import Layout
 from envmatrix.store.overlaps import overlaps_of
 from envmatrix.store.rebuilds import Rebuilds
-from envmatrix.store.records import Records
+from envmatrix.store.records import PROBE_LOGS, RESOLVE_LOGS, Records
 from envmatrix.store.resolutions import Resolutions
 
 
@@ -101,8 +103,9 @@ class EvidenceMaker:
                 build=made.seconds if made else None,
                 probe=_total(results) if results else None,
             ),
-            probes=tuple(results),
+            probes=tuple(self._with_log(cell, result) for result in results),
             log=self._log(cell, judgement.stage, results),
+            logs=self._logs(cell),
         )
 
     def _inputs(self, cell: Cell, results: Sequence[ProbeResult]) -> Inputs | None:
@@ -151,9 +154,25 @@ class EvidenceMaker:
         folder = self.records.probe_logs(cell.id)
         if any(result.failed for result in results) and folder.is_dir():
             return self.layout.short(folder)
-        kind, name = ("base", cell.base_id) if stage == "base" else ("build", cell.id)
+        logs = self._logs(cell)
+        return {"base": logs.base, "lock": logs.resolve}.get(stage, logs.build)
+
+    def _logs(self, cell: Cell) -> Logs:
+        return Logs(
+            resolve=self._there(RESOLVE_LOGS, self.resolutions.problem(cell).key),
+            base=self._there("base", cell.base_id),
+            build=self._there("build", cell.id),
+        )
+
+    def _there(self, kind: str, name: str) -> str | None:
         path = self.records.log_path(kind, name)
         return self.layout.short(path) if path.exists() else None
+
+    def _with_log(self, cell: Cell, result: ProbeResult) -> ProbeResult:
+        """Return a result that names the log of its probe, if there is one."""
+        return result.model_copy(
+            update={"log": self._there(f"{PROBE_LOGS}/{cell.id}", result.probe)}
+        )
 
 
 def host_evidence(framework: str, results: Sequence[ProbeResult]) -> Evidence:
@@ -188,6 +207,25 @@ def host_evidence(framework: str, results: Sequence[ProbeResult]) -> Evidence:
         seconds=Seconds(probe=_total(results)),
         probes=tuple(results),
     )
+
+
+def with_logs(
+    found: Evidence, outputs: Mapping[str, tuple[str, str]], records: Records, layout: Layout
+) -> Evidence:
+    """Write what each probe of a host printed, by its name; return evidence that names the logs.
+
+    Raises:
+        SurroundingsError: a log cannot be written.
+    """
+    logs = {name: records.probe_logs(found.id) / f"{name}.log" for name in outputs}
+    results = [
+        one.model_copy(update={"log": layout.short(logs[one.probe])}) if one.probe in logs else one
+        for one in found.probes
+    ]
+    for one in results:
+        if one.probe in logs:
+            write_log(logs[one.probe], one.ended, *outputs[one.probe])
+    return found.model_copy(update={"probes": tuple(results)})
 
 
 def machine(engine: str = "") -> Machine:

@@ -21,13 +21,12 @@ from envmatrix.model.emulation import SLOWDOWN, under_emulation
 from envmatrix.model.image_names import USER
 from envmatrix.model.matrix import Matrix
 from envmatrix.model.probe_results import Outcome, ProbeResult, Way
-from envmatrix.model.text import inert
 from envmatrix.probes.headers import Probe, Probes
 from envmatrix.probes.running import run_probe
 from envmatrix.probes.sharing import Group, after, group_of, preload_of, run_shared
 from envmatrix.stages.options import Options
 from envmatrix.stages.recipes import Built
-from envmatrix.store.files import remove, write_text
+from envmatrix.store.files import remove, write_log
 from envmatrix.store.records import Records
 
 
@@ -101,11 +100,12 @@ class Probing:
         missing = [probe for probe in probes if probe.name not in results]
         group = None if options.isolated else group_of(probes, {probe.name for probe in missing})
         with self._gpus if gpu else nullcontext():
-            shared = self._shared(place, group, engine, gpu=gpu) if group else {}
+            outputs: dict[str, Ran] = {}
+            shared = self._shared(place, group, engine, outputs, gpu=gpu) if group else {}
             passed = {name: result for name, result in shared.items() if result.passed}
             results |= passed
-            for result in passed.values():
-                self._log(cell, result, ())
+            for name, result in passed.items():
+                self._log(cell, result, [outputs[name]])
             for probe in missing:
                 if probe.name in results:
                     continue
@@ -147,11 +147,17 @@ class Probing:
         return written is None or written.replace(microsecond=0) <= invalid
 
     def _shared(
-        self, place: _Place, group: Group, engine: Engine, *, gpu: bool
+        self, place: _Place, group: Group, engine: Engine, outputs: dict[str, Ran], *, gpu: bool
     ) -> Mapping[str, ProbeResult]:
         """Run in one container those that may share one; keep what passed there."""
         found = run_shared(
-            engine.containers, place.image, group, self.runner, gpu=gpu, stack=place.stack
+            engine.containers,
+            place.image,
+            group,
+            self.runner,
+            gpu=gpu,
+            stack=place.stack,
+            heard=outputs.__setitem__,
         )
         for probe in group.probes:
             result = found.get(probe.name)
@@ -164,13 +170,10 @@ class Probing:
             self.records.put("probe", key, result)
 
     def _log(self, cell: Cell, result: ProbeResult, ends: Sequence[Ran]) -> None:
-        """Write the whole output of a probe that failed; forget that of an earlier run."""
+        """Write the whole output of a probe; forget that of an earlier run."""
         path = self.records.probe_logs(cell.id) / f"{result.probe}.log"
-        if result.failed and ends:
-            ran = ends[-1]
-            parts = (f"{result.outcome}: {result.cause}", ran.stdout, ran.stderr)
-            text = "".join(f"{part.rstrip()}\n" for part in parts if part.strip())
-            write_text(path, inert(text), durable=False)
+        if ends:
+            write_log(path, result.ended, ends[-1].stdout, ends[-1].stderr)
         elif path.exists():
             remove(path)
 

@@ -131,7 +131,7 @@ class Reporting:
         texts[where / "table.md"] = page(cells, on_hosts, report.known, compared)
         if (path := self._history_file(where)).parent == where:
             before = text_of(path) if path.exists() else ""
-            known = read_history(before, self.maker.layout.short(path))
+            known = read_history(before, self.maker.layout.shown(path))
             if events := known.next(cells, _now()):
                 gap = "" if before.endswith("\n") or not before else "\n"
                 texts[path] = before + gap + to_lines(events)
@@ -152,7 +152,7 @@ class Reporting:
             SurroundingsError: it cannot be read.
         """
         path = self._history_file(where)
-        return history_of(path, self.maker.layout.short(path))
+        return history_of(path, self.maker.layout.shown(path))
 
     def _history_file(self, where: Path) -> Path:
         own, published = where / HISTORY, self.maker.layout.reports / HISTORY

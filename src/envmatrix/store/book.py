@@ -145,7 +145,7 @@ class Book:
                     raise unreadable
 
     def _read(self, path: Path) -> Evidence | None:
-        where = self._layout.short(path)
+        where = self._layout.short(path)  # It may stand in a judgement, which is published.
         try:
             return read_evidence(path.read_text(encoding="utf-8"), where, path.stem)
         except FileNotFoundError:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from envmatrix.model.errors import SurroundingsError
+from envmatrix.model.text import inert
 from envmatrix.store.layout import STATE
 
 _IGNORED = ".gitignore"
@@ -101,6 +102,16 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     with using(path, "write"):
         make_folder(path.parent)
         _replace(path, data, durable=durable)
+
+
+def write_log(path: Path, *parts: str) -> None:
+    """Write what a program said for people to read: inert, and each part on lines of its own.
+
+    Raises:
+        SurroundingsError: the file cannot be written.
+    """
+    text = "".join(f"{part.rstrip()}\n" for part in parts if part.strip())
+    write_text(path, inert(text), durable=False)
 
 
 def _replace(path: Path, data: bytes, *, durable: bool) -> None:

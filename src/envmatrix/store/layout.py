@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +102,36 @@ class Layout:
         """The probes of the project; None where it has none, or they are those of envmatrix."""
         return self._own("scripts/probes")
 
+    def probe_folders(self, names: Sequence[str], given: Sequence[Path] = ()) -> Sequence[Path]:
+        """Return the folders of probes that the matrix names, and those that are given, each once.
+
+        A matrix may come from others: it must not make a program of any file of this machine. So
+        its folders lie in the project.
+
+        Raises:
+            InputError: there is no such folder, or it or a file of it lies outside of the project.
+        """
+        root = self.root.resolve()
+        folders = tuple(root / name for name in names)
+        for folder in folders:
+            if not folder.is_dir():
+                raise InputError(
+                    "there is no such folder of probes, which the matrix names",
+                    where=self.shown(folder),
+                    next_step=f"make it (`mkdir -p {shlex.quote(self.shown(folder))}`), or correct "
+                    f"`probes` in {self.shown(self.matrix)}",
+                )
+            for path in (folder, *sorted(folder.glob("*.py"))):
+                if not path.resolve().is_relative_to(root):
+                    raise InputError(
+                        "a link leads out of the project, and probes of the matrix lie in it",
+                        where=self.shown(path),
+                        next_step="put the file there instead of the link, or name the folder "
+                        "yourself: `envmatrix --probes FOLDER ...`",
+                    )
+        resolved = (one.resolve() if one.resolve().is_relative_to(root) else one for one in given)
+        return tuple(dict.fromkeys((*folders, *resolved)))
+
     def _own(self, name: str) -> Path | None:
         folder = self.root / name
         is_ours = folder.resolve() == (_CHECKOUT / name).resolve()
@@ -139,5 +172,14 @@ class Layout:
         )
 
     def short(self, path: Path) -> str:
-        """Return a path as a person reads it: relative to the project where it lies in there."""
+        """Return a path as documents hold it: relative to the project where it lies in there."""
         return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+
+    def shown(self, path: Path) -> str:
+        """Return a path as a person can paste it in the current folder.
+
+        It is relative where both lie in the project, or the path lies below that folder.
+        """
+        path, here = Path(os.path.abspath(path)), Path.cwd()  # noqa: PTH100  (links stay as given)
+        ours = path.is_relative_to(self.root) and here.is_relative_to(self.root)
+        return os.path.relpath(path, here) if ours or path.is_relative_to(here) else str(path)

@@ -19,6 +19,8 @@ from envmatrix.store.files import ignore, make_folder, names, sweep, to_text, us
 
 PROBE_LOGS = "probe"
 """The folder of the logs of probes, beside those of builds."""
+RESOLVE_LOGS = "resolve"
+"""The folder of the logs of the resolver: one for each problem, which several cells may pose."""
 
 _Record = TypeVar("_Record", bound=Part)
 
@@ -68,7 +70,7 @@ class Records:
         return self.root / "logs" / kind / f"{name}.log"
 
     def probe_logs(self, cell_id: str) -> Path:
-        """Return the folder of the logs of the probes of a cell that failed, one file each."""
+        """Return the folder of the logs of the probes of a cell, one file each."""
         return self.root / "logs" / PROBE_LOGS / cell_id
 
     @contextmanager

@@ -163,7 +163,7 @@ class Resolutions:
             text = path.read_bytes().decode("utf-8", errors="replace")
         except OSError:
             return None
-        return parse_lock(text, self._layout.short(path))
+        return parse_lock(text, self._layout.shown(path))
 
     def committed_verdict(self, cell: Cell) -> Judgement | None:
         """Return what the committed file says of a cell. A line on another problem is nothing.

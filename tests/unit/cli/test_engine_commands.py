@@ -167,6 +167,20 @@ def test_probe_of_a_host(offline: Folder, command: Commands) -> None:
     assert (offline.root / path).exists()
     found = command(offline, "probe", "--host", "--json").document()
     assert [one["kind"] for one in found["on_hosts"]] == ["host"]
+    for one in found["on_hosts"][0]["probes"]:
+        assert offline.read(one["log"]).startswith("passed\n")
+
+
+def test_the_logs_of_a_host_are_named(offline: Folder, command: Commands) -> None:
+    """What a probe of a host printed is in a file that the command names, as far as it failed."""
+    failing = IMPORT_PROBE.replace("-import", "-again").replace(
+        "report = ", "raise OSError; report = "
+    )
+    offline.write("scripts/probes/jinja2_render.py", failing)
+    code, out, _ = command(offline, "probe", "--host")
+    assert code == 1
+    (path,) = (line.split()[1] for line in out.splitlines() if line.startswith("  log: "))
+    assert "raise OSError" in offline.read(path)
 
 
 def test_probe_of_a_host_that_has_nothing(

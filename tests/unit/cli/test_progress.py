@@ -9,9 +9,11 @@ import pytest
 from rich.console import Console
 
 from envmatrix.cli import progress as module
+from envmatrix.cli.printing import Level
 from envmatrix.cli.progress import (
     QUIET_ABOVE,
     PlainProgress,
+    SilentProgress,
     TerminalProgress,
     make_progress,
 )
@@ -24,6 +26,14 @@ def console(*, terminal: bool, width: int = 100) -> tuple[Console, StringIO]:
     file = StringIO()
     made = Console(file=file, width=width, force_terminal=terminal, _environ={})
     return made, file
+
+
+class Terminal(StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        """Return that it is one."""
+        return True
 
 
 class Clock:
@@ -47,8 +57,38 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_bars_are_for_terminals() -> None:
     """A terminal gets bars, and a file or a pipe gets lines."""
-    assert isinstance(make_progress(console(terminal=True)[0]), TerminalProgress)
+    terminal = Console(file=Terminal(), force_terminal=True, _environ={"TERM": "xterm"})
+    assert isinstance(make_progress(terminal), TerminalProgress)
+    assert isinstance(make_progress(terminal, Level.VERBOSE), TerminalProgress)
+    assert isinstance(make_progress(terminal, Level.QUIET), SilentProgress)
+    dumb = Console(file=Terminal(), force_terminal=True, _environ={"TERM": "dumb"})
+    assert isinstance(make_progress(dumb), PlainProgress)
     assert isinstance(make_progress(console(terminal=False)[0]), PlainProgress)
+    assert isinstance(make_progress(console(terminal=True)[0]), PlainProgress)  # FORCE_COLOR
+
+
+def test_verbose_progress_leaves_nothing_out() -> None:
+    """Work that an earlier run did, and the many quick pieces of a stage, have lines, too."""
+    made, file = console(terminal=False)
+    progress = PlainProgress(made, every=True)
+    progress.expect("lock", 2 * QUIET_ABOVE)
+    for number in range(2 * QUIET_ABOVE):
+        progress.finished("lock", f"piece {number}", "known", reused=True)
+    assert len(file.getvalue().splitlines()) == 2 * QUIET_ABOVE
+    with TerminalProgress(made, every=True) as bars:
+        bars.finished("lock", "a lock", "known", reused=True)
+    assert "a lock: known" in file.getvalue()
+
+
+def test_silent_progress_is_silent() -> None:
+    """Nothing is shown where a user asked for results and errors only."""
+    made, file = console(terminal=False)
+    with make_progress(made, Level.QUIET) as progress:
+        progress.expect("build", 1)
+        progress.started("build", "x")
+        progress.finished("build", "x", "1 s", reused=False)
+        progress.tell("a note")
+    assert not file.getvalue()
 
 
 # --- lines -----------------------------------------------------------------------------------

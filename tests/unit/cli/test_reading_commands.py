@@ -50,7 +50,7 @@ def test_a_command_line_that_is_wrong_is_refused(
     """A command or option that does not exist, or an argument that lacks, ends with 2."""
     code, out, err = command(offline, *arguments)
     assert (code, out) == (2, "")
-    assert "Usage:" in err
+    assert " --help`" in err
 
 
 def test_a_matrix_that_is_not_there_is_an_error(offline: Folder, command: Commands) -> None:

@@ -222,7 +222,7 @@ def dumped(data: Any) -> str:
 @pytest.fixture(scope="module")
 def whole(small_text: str) -> Any:
     """A document that holds every field of a matrix."""
-    return yaml.safe_load(small_text + STACK)
+    return yaml.safe_load(small_text + STACK) | {"probes": ["probes"]}
 
 
 @pytest.fixture(scope="module")
@@ -393,3 +393,46 @@ def test_a_cuda_line_needs_a_driver(small_text: str) -> None:
     with pytest.raises(InputError, match=r"the CUDA line 99\.9 names no driver") as caught:
         load(text, "matrix.yaml")
     assert "driver" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    "folder", ["/etc", "..", "../x", "a/../b", "a/..", "./a", "a//b", "a/", "~", "-", "a\\b", ""]
+)
+def test_a_folder_of_probes_lies_in_the_project(small_text: str, folder: str) -> None:
+    """A path that could lead out of the folder of the matrix is refused, with an example."""
+    data = yaml.safe_load(small_text) | {"probes": ["probes", folder]}
+    error = refused(dumped(data))
+    assert "(probes.1)" in error.where
+    assert "such as probes or tests/probes" in error.next_step
+
+
+def test_folders_of_probes(small_text: str) -> None:
+    """Folders in the folder of the matrix are taken, in their order."""
+    data = yaml.safe_load(small_text) | {"probes": ["probes", "tests/my-probes.d", ".ci/x"]}
+    assert load(dumped(data), "matrix.yaml").probes == ["probes", "tests/my-probes.d", ".ci/x"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "right"),
+    [
+        (("frameworks", "torch", "title"), None, 'title: "TensorFlow"'),
+        (("frameworks", "torch", "versions"), "2.10.0", 'versions: ["2.21.0"]'),
+        (("frameworks", "torch", "variants"), [], 'variants: [{"name": "tensorflow-cpu"'),
+        (("axes", "python"), "3.11", 'python: ["3.11"]'),
+        (("axes", "accelerator", "cpu"), [], "cpu: {}"),
+        (("profiles", "quick"), [], 'quick: [{"framework": "tensorflow"'),
+        (("resolve",), None, 'resolve: {"as_of": "2026-11-20"}'),
+        (("resolve",), "2026-11-20", 'resolve: {"as_of": "2026-11-20"}'),
+    ],
+)
+def test_an_error_shows_a_line_that_is_right(
+    small_text: str, path: tuple[str, ...], value: object, right: str
+) -> None:
+    """Where the form of a value is wrong, or it is missing, the error shows one of that form."""
+    data = replaced(yaml.safe_load(small_text), path, value)
+    if value is None:
+        place = data
+        for part in path[:-1]:
+            place = place[part]
+        del place[path[-1]]
+    assert f"For instance: {right}" in refused(dumped(data)).next_step

@@ -252,9 +252,8 @@ def test_a_file_by_hand_is_not_replaced(
     assert path in drift.differing
     with pytest.raises(InputError, match="nothing was rendered") as caught:
         tree.write(files, drift)
-    short = f"images/{locked.id}/{name}"
-    assert short == caught.value.where
-    assert f"`mv {short} {short}.mine`" in caught.value.next_step
+    assert str(path) == caught.value.where
+    assert f"`mv {path} {path}.mine`" in caught.value.next_step
     assert before == held(layout)
 
 

@@ -89,11 +89,15 @@ def test_evidence_of_a_run(maker: EvidenceMaker, offline: Folder) -> None:
 def test_evidence_without_an_image(
     maker: EvidenceMaker, offline: Folder, cell_id: str, judgement: Judgement
 ) -> None:
-    """A cell that was not built has no image, no seconds, no probes and no log."""
+    """A cell that was not built has no image, no seconds, no probes, and no log of a build."""
     (cell,) = offline.cells(cell_id)
     found = maker.of(cell, judgement)
     assert judgement.about(cell_id) == found.judgement
-    assert (found.image, found.layers, found.log, found.probes) == (None, (), None, ())
+    assert (found.image, found.layers, found.probes) == (None, (), ())
+    assert (found.log, found.logs.base, found.logs.build) == (found.logs.resolve, None, None)
+    assert (found.log is None) == (cell_id == EXCLUDED)
+    if found.log:
+        assert "jinja2==" in offline.read(found.log)
     assert (found.seconds.base, found.seconds.build, found.seconds.probe) == (None, None, None)
     assert (cell_id == GOOD) == (found.lock is not None) == (found.inputs is not None)
     assert found.base is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from small_project import (
     run_one,
 )
 
-from envmatrix.model.evidence import Evidence
+from envmatrix.model.evidence import Evidence, Logs
 from envmatrix.model.probe_results import Outcome, Way
 from envmatrix.stages.options import Options
 from envmatrix.stages.probe import Probed, Probing
@@ -243,8 +244,8 @@ def test_a_probe_that_needs_the_gpu_runs_alone(sharing: Folder, fake: FakeEngine
     assert [asked.wants_gpu for asked in fake.runs] == [True, True]
 
 
-def test_the_whole_output_of_a_failed_probe_is_kept(sharing: Folder, fake: FakeEngine) -> None:
-    """It lies in a log of its own, which the evidence names; it is inert, and goes with a pass."""
+def test_the_whole_output_of_each_probe_is_kept(sharing: Folder, fake: FakeEngine) -> None:
+    """It lies in a log of its own, which the evidence names; it is inert, and of the last run."""
     text = "".join(f"line {number}\n" for number in range(100)) + "\x1b[31mred\x07"
     fake.on_run = lambda asked: (
         Exit(1, "on stdout", f"{text}") if asked.probe == LOOP else Exit(0, asked.report(OBSERVED))
@@ -256,9 +257,26 @@ def test_the_whole_output_of_a_failed_probe_is_kept(sharing: Folder, fake: FakeE
     assert log.startswith("failed: ")
     assert "on stdout\nline 0\nline 1\n" in log
     assert log.endswith("line 99\nred\n")
-    assert [path.name for path in (sharing.root / folder).iterdir()] == [f"{LOOP}.log"]
+    assert {one.probe: one.log for one in found.probes} == {
+        one.probe: f"{folder}/{one.probe}.log" for one in found.probes
+    }
+    for one in found.probes:
+        assert sharing.read(one.log or "").startswith(one.outcome)
 
     fake.on_run = lambda asked: Exit(0, asked.report(OBSERVED))
     passed = run_one(sharing, GOOD, Options(jobs=1, fresh=True))
     assert (passed.verdict, passed.log) == ("works", f".envmatrix/logs/build/{GOOD}.log")
-    assert not list((sharing.root / folder).iterdir())
+    assert sharing.read(f"{folder}/{LOOP}.log").startswith("passed\n")
+    assert {one.outcome for one in passed.probes} == {"passed"}
+    for one in passed.probes:
+        assert '"nonce"' in sharing.read(one.log or "")
+
+
+def test_a_log_that_is_gone_is_not_named(sharing: Folder, fake: FakeEngine) -> None:
+    """Evidence names files that are there: results of an earlier run may have no log any more."""
+    run_one(sharing, GOOD)
+    shutil.rmtree(sharing.root / ".envmatrix/logs")
+    again = run_one(sharing, GOOD)
+    assert again.verdict == "works"
+    assert [one.log for one in again.probes] == [None] * len(again.probes)
+    assert (again.log, again.logs) == (None, Logs())

@@ -110,7 +110,7 @@ def test_a_damaged_lock_is_refused_by_name(
     for ask in (resolutions.of_cell, resolutions.committed_lock):
         with pytest.raises(InputError) as caught:
             ask(cell)
-        assert caught.value.where == f"images/{cell.id}/requirements.lock, line 1"
+        assert caught.value.where == f"{layout.lock(cell.id)}, line 1"
 
 
 def test_a_proof_counts_under_the_settings_that_it_was_made_with(

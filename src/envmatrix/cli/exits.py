@@ -1,0 +1,18 @@
+"""The exit codes of the program. docs/commands.md describes them."""
+
+from __future__ import annotations
+
+DEFECT = 70
+"""A defect of envmatrix itself (EX_SOFTWARE of sysexits.h)."""
+INTERRUPTED = 130
+"""Ctrl-C ended the program (128 and the number of SIGINT)."""
+
+TOLD = (
+    "0   done",
+    "1   a cell is broken, or --check or --fail-on-regression found a difference",
+    "2   what was given is wrong: an option, a selector, a file",
+    "3   the surroundings failed: engine, network, disk; or a cell stays unknown",
+    f"{DEFECT}  a defect of envmatrix",
+    f"{INTERRUPTED} stopped by Ctrl-C",
+)
+"""What each exit code means, as helps tell it."""
