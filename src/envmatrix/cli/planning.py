@@ -248,6 +248,7 @@ def explain(
         ]
         pull = workspace.publications.pull_command(found)
         whole = verbose or loudness.level is Level.VERBOSE
+        audit = workspace.auditing.of(one.id) if whole else None
         print_story(
             one,
             found,
@@ -258,7 +259,6 @@ def explain(
             shown=workspace.shown,
             verbose=whole,
         )
-        audit = workspace.auditing.of(one.id) if whole else None
         if audit:
             print_audit(audit, found)
 
