@@ -70,7 +70,8 @@ def test_an_image_goes_to_a_registry_and_comes_back(
         assert cell["base"]["origin"] == "bootstrap"
         after = engine.images.find(name)
         assert after is not None
-        assert (after.layers, after.repo_digests) == (before.layers, ())
+        assert after.layers == before.layers
+        assert not any(registry in name for name in after.repo_digests)
     shown = proven.run("inspect", name)
     assert (shown.returncode, "  evidence:  works on " in shown.stdout) == (0, True)
 
