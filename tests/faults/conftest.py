@@ -16,14 +16,11 @@ from typing import Any
 import pytest
 from conftest import MATRIX, REPOSITORY, Folder, wheelhouse
 from private_engine import NoEngineError, PrivateEngine
-from small_project import IMPORT_PROBE
+from small_project import GOOD, IMPORT_PROBE
 
 from envmatrix.engine.client import Engine
 
 __all__ = ["wheelhouse"]
-
-GOOD = "jinja2-3.1.6-py3.11-debian12-cpu"
-"""The cell of the profile `good`."""
 
 
 @pytest.fixture(scope="session")

@@ -98,6 +98,10 @@ class PrivateEngine:
     def kill(self) -> None:
         """Kill the engine. With it ends everything that it runs, as when its machine loses power."""
         os.kill(self.process, signal.SIGKILL)
+        self.gone()
+
+    def gone(self) -> None:
+        """Clean up after an engine that was killed by others."""
         wait_until(lambda: not self.answers())
         self.stop()
 

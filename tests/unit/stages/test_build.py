@@ -345,7 +345,7 @@ def test_wheels_are_fetched_only_for_what_is_not_built(
 def recipe(good: Locked, step: Step) -> Recipe:
     """Return a recipe of a step on some image."""
     below = Built(Image("sha256:id", ("sha256:one",), 1), 1.0, "pull", reused=False)
-    return Recipe(step, "name", good.cell, {"Dockerfile": "FROM x\n"}, below, good.lock)
+    return Recipe(step, "name", good.cell, {"Dockerfile": "FROM x\n"}, below, good.lock, "run")
 
 
 def test_a_recipe_names_its_image_and_the_one_below(good: Locked) -> None:
@@ -355,7 +355,7 @@ def test_a_recipe_names_its_image_and_the_one_below(good: Locked) -> None:
     base = f"envmatrix/base:{BASE}"
     assert {
         Step.BASE: (base, "envmatrix/os:debian12", "OS_IMAGE"),
-        Step.LAYER: ("envmatrix/layer:name", base, "BASE"),
+        Step.LAYER: ("envmatrix/layer:run-name", base, "BASE"),
         Step.CELL: (cell_name(GOOD), base, "BASE"),
     } == names
 
