@@ -1,4 +1,4 @@
-"""envmatrix is killed or told to end, at each write and at any moment: nothing stays, all goes on."""
+"""envmatrix is killed or told to end, at each write and at any moment: nothing stays behind."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_closed_terminal_ends_a_run(folder: Folder, engine: Engine) -> None:
     process, terminal = pty.fork()
     if not process:
         os.chdir(folder.root)
-        os.execv(sys.executable, folder.command(*RUN))
+        os.execv(sys.executable, folder.command(*RUN))  # noqa: S606
     try:
         wait_until(engine.containers.running)
         os.set_blocking(terminal, False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import shutil
 import signal
-import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Runs that something disturbs: a signal, a kill at a write, a closed terminal. And what they leave."""
+"""Runs that something disturbs, such as a signal or a kill at a write, and what they leave."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ def send(process: subprocess.Popen[str], number: int) -> str:
 def run_with_writes(
     folder: Folder, path: str = "", do: str = "", arguments: Sequence[str] = RUN
 ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """Run envmatrix, and act just before it writes a file whose path fits the pattern.
+    """Run envmatrix, and act at its first write of a file whose path fits the pattern.
 
-    It is killed there, unless a command is to be done there. Return how it ended, and what it
-    wrote.
+    It is killed just before the write, or a command is done just after it. Return how it ended, and
+    what it wrote.
     """
     with tempfile.NamedTemporaryFile() as log:
         asked = {"root": str(folder.root), "log": log.name, "path": path, "do": do}

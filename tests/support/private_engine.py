@@ -96,7 +96,7 @@ class PrivateEngine:
         return found
 
     def kill(self) -> None:
-        """Kill the engine. With it ends everything that it runs, as when its machine loses power."""
+        """Kill the engine. All that it runs ends too, as when its machine loses power."""
         os.kill(self.process, signal.SIGKILL)
         self.gone()
 

@@ -13,6 +13,7 @@ from envmatrix.cli.stopping import exit_code
 from envmatrix.cli.workspace import Workspace
 from envmatrix.stages.progress import Progress
 
+
 @contextmanager
 def at_work(workspace: Workspace) -> Iterator[Progress]:
     """Hold the state of a workspace alone, and yield the progress that the user sees.

@@ -21,7 +21,7 @@ _SIGNALLED = 128
 _OUTPUTS = (1, 2)
 
 
-class Stopped(KeyboardInterrupt):  # noqa: N818  (not an error: the user asked for it)
+class Stopped(KeyboardInterrupt):
     """A signal asked the program to stop."""
 
     def __init__(self, number: int = signal.SIGINT) -> None:
@@ -30,7 +30,7 @@ class Stopped(KeyboardInterrupt):  # noqa: N818  (not an error: the user asked f
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """Return the exit code after a signal: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+    """Return the exit code after a signal: 130 (Ctrl-C), 143 (SIGTERM) or 129 (SIGHUP)."""
     return _SIGNALLED + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
 
 

@@ -20,10 +20,10 @@ _ALARM = (
     "import os,signal,sys;signal.signal(signal.SIGALRM,lambda *_:os._exit(142));"
     "signal.alarm({seconds});"
 )
-# The first process of the container watches over the probe: no signal of the container stops or ends
-# the first one, and the kernel ends all others with it. The probe is written to a file, so that
-# inspect.getsource works in it. The folder of the file comes first on the module path, so the file
-# gets a name that no module has.
+# The first process of the container watches over the probe: no signal of the container stops or
+# ends the first one, and the kernel ends all others with it. The probe is written to a file, so
+# that inspect.getsource works in it. Its folder comes first on the module path, so it gets a name
+# that no module has.
 _START = """
 p='/tmp/probe_'+sys.argv[1]+'.py'
 open(p,'w').write(sys.argv[2])

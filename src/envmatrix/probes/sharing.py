@@ -118,9 +118,7 @@ def _run_shared(
             "HOME": SCRATCH[0],
             **({"ENVMATRIX_STACK": " ".join(stack)} if stack else {}),
         },
-        limits=Limits(
-            seconds=seconds, output=2 * OUTPUT_LIMIT * len(group.probes)
-        ),
+        limits=Limits(seconds=seconds, output=2 * OUTPUT_LIMIT * len(group.probes)),
         gpu=gpu,
         first=True,
     )

@@ -283,9 +283,7 @@ class Builder:
             self.images.replaced(recipe.tag, image)
         return built
 
-    def _image(
-        self, recipe: Recipe, log: Path, *, tag: str, fresh: bool
-    ) -> Image | Judgement:
+    def _image(self, recipe: Recipe, log: Path, *, tag: str, fresh: bool) -> Image | Judgement:
         """Build an image, and judge a build that fails."""
         if recipe.step is Step.BASE:
             self._fetch_base(recipe.cell, recipe.lock)
@@ -302,9 +300,7 @@ class Builder:
             return damaged
         return found
 
-    def _run_build(
-        self, recipe: Recipe, log: Path, room: Room, *, tag: str, fresh: bool
-    ) -> Image:
+    def _run_build(self, recipe: Recipe, log: Path, room: Room, *, tag: str, fresh: bool) -> Image:
         below, arch = recipe.below.image, recipe.cell.arch
         # BuildKit finds images by name only, and another checkout may take the usual name at any
         # moment. So a build knows the image below it by a name that no other build has.

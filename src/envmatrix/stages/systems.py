@@ -167,12 +167,13 @@ class Systems:
             self.images.keep("os", _pulled_key(known_as, cell), built)
             self._note(cell, image)
         else:
-            built = Built(image, seconds, origin.value, reused=False)
-            self.images.keep("os", self._key(cell), built)
             tag = os_tag(cell)
             self.engine.images.tag(image, tag)
             for name in image.names:
                 self.engine.images.untag(image, name, tag)
+            image = self.engine.images.get(image.id)
+            built = Built(image, seconds, origin.value, reused=False)
+            self.images.keep("os", self._key(cell), built)
             self.images.replaced(tag, image)
         return built
 

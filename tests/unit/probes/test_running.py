@@ -16,8 +16,8 @@ from envmatrix.engine.client import Engine
 from envmatrix.engine.connection import Address, Connection
 from envmatrix.model.errors import EngineError
 from envmatrix.model.probe_results import Outcome, ProbeResult
-from envmatrix.probes.headers import Probe, parse_probe
 from envmatrix.probes import running
+from envmatrix.probes.headers import Probe, parse_probe
 from envmatrix.probes.running import _START, alarmed, run_probe
 
 IMAGE = "envmatrix/cell:a"

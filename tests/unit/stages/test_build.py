@@ -243,17 +243,18 @@ def test_a_builder_leaves_no_name_of_a_layer(
 # --- twins -----------------------------------------------------------------------------------
 
 
-def test_a_twin_has_no_name_and_takes_nothing_from_the_cache(
+def test_a_twin_has_a_name_of_its_own_and_takes_nothing_from_the_cache(
     opened: Opened, good: Locked, fake: FakeEngine
 ) -> None:
-    """A twin is built beside the image, without a name, by steps that really run again."""
+    """A twin is built beside the image, for this run only, by steps that really run again."""
     with opened() as builder:
         found = builder.rebuild_cell(good.cell, good.lock)
     assert not isinstance(found, Judgement)
     first, twin = found
     assert first.image.layers == twin.layers
     assert first.image.id != twin.id
-    assert twin.names == ()
+    (name,) = twin.names
+    assert name.startswith("envmatrix/made:")
     assert (fake.build_records[-1].no_cache, fake.build_records[-1].tag) == (True, "")
 
 
