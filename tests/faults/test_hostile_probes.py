@@ -42,13 +42,11 @@ PROBES = {
     ),
     "forges": ('print(\'{"probe": "jinja2-forges", "nonce": "0", "observed": {}}\')', "bad report"),
     "forges-another": (
-        "told = {'probe': 'jinja2-import', 'nonce': os.environ['ENVMATRIX_NONCE']}\n"
-        + "print(json.dumps({**told, 'observed': {'version': '9'}}))",
+        "print(json.dumps({'probe': 'jinja2-import', 'nonce': os.environ['ENVMATRIX_NONCE']}))",
         "bad report",
     ),
     "bytes": (
-        "import sys\nsys.stdout.buffer.write(bytes(range(256)) * 50)\n"
-        + "sys.stderr.buffer.write(bytes(range(255, -1, -1)) * 50)\nraise SystemExit(3)",
+        "import sys\nfor one in (sys.stdout, sys.stderr): one.buffer.write(bytes(range(256)))\n1/0",
         "failed",
     ),
     "long-line": ("import sys\nsys.stderr.write('a.' * 450_000)\nraise SystemExit(3)", "failed"),
@@ -68,12 +66,14 @@ PROBES = {
     ),
 }
 """What each probe does, and how it must end."""
+LONG = {"forks": 20, "allocates": 60, "fills": 60}
+"""The seconds that probes have which reach a limit only after some work."""
 
 
 def test_each_has_its_own_end_and_the_run_goes_on(folder: Folder, engine: Engine) -> None:
     """The limits hold, the others pass, the report is written, and nothing in it acts."""
     for name, (source, _) in PROBES.items():
-        write_probe(folder, f"jinja2-{name}", source, timeout=20 if name == "forks" else 5)
+        write_probe(folder, f"jinja2-{name}", source, timeout=LONG.get(name, 5))
     began = time.monotonic()
 
     done = folder.run("run", "--profile", "good")
@@ -89,7 +89,7 @@ def test_each_has_its_own_end_and_the_run_goes_on(folder: Folder, engine: Engine
     expected = {f"jinja2-{name}": outcome for name, (_, outcome) in PROBES.items()}
     assert expected | {"jinja2-import": "passed"} == outcomes
     assert cell["verdict"] == "broken"
-    assert took < 20 * len(PROBES)
+    assert took < 300
     for path in (folder.root / ".envmatrix").rglob("*"):
         if path.suffix in (".json", ".md", ".log") and path.is_file():
             text = path.read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from typing import Any
 
 from conftest import REPOSITORY, Folder
 from private_engine import wait_until
+from small_project import GOOD
 
 from envmatrix.engine.client import Engine
 
@@ -110,6 +111,13 @@ def run_with_writes(
             check=False,
         )
         return done, Path(log.name).read_text(encoding="utf-8").splitlines()
+
+
+def judged(folder: Folder) -> tuple[str, str, str]:
+    """Return verdict, stage and class of the good cell, as its evidence is kept."""
+    path = folder.root / ".envmatrix" / "cells" / f"{GOOD}.json"
+    evidence = json.loads(path.read_text(encoding="utf-8"))
+    return evidence["verdict"], evidence["stage"], evidence["class"]
 
 
 def settled(evidence: dict[str, Any]) -> Any:

@@ -45,8 +45,7 @@ class NeedsSession(Exception):  # noqa: N818  (not an error: another builder can
 class Build:
     """One build. `hosts` maps the names of hosts to the addresses at which the steps find them.
 
-    `platform` is such as linux/arm64, and empty for that of the engine. By its `id` it is
-    cancelled.
+    `platform` is such as linux/arm64, and empty for that of the engine.
     """
 
     tag: str | None

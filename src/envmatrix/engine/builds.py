@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import queue
 import re
 import tarfile
@@ -32,9 +31,6 @@ _T = TypeVar("_T")
 BUILD_SECONDS = 3 * 60 * 60.0
 """The time that one build may take. The largest images take minutes."""
 
-IDS = 256
-"""How many ids the builds of a run take in turn. So another run can cancel all that go on."""
-
 _CODE = re.compile(r"(?:exit code|non-zero code): (\d+)\s*\Z")
 
 
@@ -58,7 +54,6 @@ class Builds:
     connection: Connection
     images: Images
     _needs_session: bool = field(default=False, init=False)
-    _count: Iterator[int] = field(default_factory=itertools.count, init=False)
 
     def build(
         self,
@@ -106,7 +101,6 @@ class Builds:
             hosts=hosts,
             labels=labels,
             platform=platform,
-            id=_id(self.connection.run_id, next(self._count)),
         )
         with (
             translated(f"build {tag or 'an image'}"),
@@ -124,15 +118,6 @@ class Builds:
             self.images.tag(image, tag)
             image = self.images.get(image_id)
         return image
-
-    def cancel_of(self, run_id: str) -> None:
-        """Cancel the builds of a killed run. BuildKit goes on with them; a failure is not reported.
-
-        Nothing happens for an id that no build has now.
-        """
-        with suppress(*FAILURES):
-            for count in range(IDS):
-                self.connection.post("/build/cancel", {"id": _id(run_id, count)})
 
     def _build(
         self,
@@ -240,10 +225,6 @@ class Builds:
                 raise event
             yield event
         raise Cancelled
-
-
-def _id(run_id: str, count: int) -> str:
-    return f"{run_id}-{count % IDS}"
 
 
 def _check_time(deadline: float) -> None:

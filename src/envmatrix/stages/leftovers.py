@@ -44,7 +44,6 @@ def accounted(records: Records, engine: Engine) -> Iterator[None]:
     for run in records.keys(_KIND):
         note = records.get(_KIND, run, RunRecord)
         if note and (note.run, note.place) == (run, place):
-            engine.builds.cancel_of(run)
             _clean(records, engine, run)
     run = engine.run_id
     records.put(_KIND, run, RunRecord(run=run, place=place))
