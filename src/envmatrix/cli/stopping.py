@@ -60,6 +60,10 @@ def stoppable() -> Iterator[None]:
         signal.signal(number, stop)
     try:
         yield
+    except SystemExit:
+        if asked:  # Typer ends with 130 after any signal that comes before a command begins.
+            raise SystemExit(_SIGNALLED + asked[0]) from None
+        raise
     finally:
         if asked and _hangs():
             _end(_SIGNALLED + asked[0])

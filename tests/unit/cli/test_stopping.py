@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -36,6 +37,25 @@ def test_a_signal_is_an_exception_that_knows_its_exit_code(
     assert code == exit_code(caught.value)
     for later in NUMBERS:
         os.kill(os.getpid(), later)
+
+
+@pytest.mark.parametrize(("sent", "code"), [((signal.SIGHUP,), 129), ((), 3)])
+def test_the_exit_code_tells_the_signal_whoever_ends_the_program(
+    sent: tuple[signal.Signals, ...], code: int
+) -> None:
+    """Typer ends it with a code of its own where no command has begun."""
+
+    def begin() -> None:
+        try:
+            for number in sent:
+                os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        sys.exit(3)
+
+    with pytest.raises(SystemExit) as caught, stoppable():
+        begin()
+    assert code == caught.value.code
 
 
 def test_without_a_signal_nothing_changes() -> None:
