@@ -1,5 +1,7 @@
 """A small matrix that has every field, and the real one."""
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,15 @@ def real_text() -> str:
 def real(real_text: str) -> Matrix:
     """The matrix of the project."""
     return load(real_text, "matrix.yaml")
+
+
+@pytest.fixture
+def signals_as_before() -> Iterator[None]:
+    """What a test does about signals that ask to stop does not outlive it."""
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

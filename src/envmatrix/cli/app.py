@@ -28,11 +28,12 @@ from envmatrix.cli import (
     starting,
     updating,
 )
-from envmatrix.cli.exits import DEFECT, INTERRUPTED
+from envmatrix.cli.exits import DEFECT
 from envmatrix.cli.finding import find_matrix
 from envmatrix.cli.helping import Commands, epilog
 from envmatrix.cli.mistakes import PROGRAM, misused, with_command
 from envmatrix.cli.printing import Level, loudness, say, say_error, warn
+from envmatrix.cli.stopping import SIGNALLED, exit_code, stoppable
 from envmatrix.cli.streams import finish, make_safe
 from envmatrix.cli.workspace import Workspace
 from envmatrix.model.errors import EnvmatrixError, InputError, SurroundingsError
@@ -142,9 +143,12 @@ def main(arguments: Sequence[str] | None = None, end: Callable[[int], Any] = sys
 
 def _exit_code(given: Sequence[str]) -> int:  # noqa: PLR0911  (each end has words of its own)
     try:
-        completing.answer_shell()
-        code = app(args=list(given), prog_name=PROGRAM, standalone_mode=False)
-        finish()
+        with stoppable() as asked:
+            completing.answer_shell()
+            code = app(args=list(given), prog_name=PROGRAM, standalone_mode=False)
+            if asked:  # Typer takes every signal for Ctrl-C.
+                code = SIGNALLED + asked[0]
+            finish()
     except EnvmatrixError as error:
         say_error(with_command(error, given))
         return error.exit_code
@@ -156,8 +160,8 @@ def _exit_code(given: Sequence[str]) -> int:  # noqa: PLR0911  (each end has wor
         refused = _refused(error)
         say_error(refused)
         return refused.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        return INTERRUPTED
+    except (typer.Abort, KeyboardInterrupt) as stop:
+        return exit_code(stop)
     except MemoryError:
         full = SurroundingsError(
             "this machine has no memory left",

@@ -13,6 +13,6 @@ TOLD = (
     "2   what was given is wrong: an option, a selector, a file",
     "3   the surroundings failed: engine, network, disk; or a cell stays unknown",
     f"{DEFECT}  a defect of envmatrix",
-    f"{INTERRUPTED} stopped by Ctrl-C",
+    f"{INTERRUPTED} stopped by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP",
 )
 """What each exit code means, as helps tell it."""

@@ -7,11 +7,18 @@ import re
 import shlex
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from envmatrix.engine.process import Cancelled
 from envmatrix.model.causes import SURROUNDINGS, classify
 from envmatrix.model.errors import ToolError
+
+POLL_SECONDS = 0.2
+STOP_SECONDS = 10.0
+"""How long mmdebstrap may take to end when the user asked to stop."""
 
 # Debian compiles with a random hash seed. Before Python 3.11 the bytecode depends on the seed
 # (bpo-37596).
@@ -61,6 +68,7 @@ def make_root(
     packages: Sequence[str],
     epoch: int,
     log: Path,
+    cancelled: threading.Event | None = None,
 ) -> list[str]:
     """Write a tar of the root filesystem of a suite, with `packages`, to `destination`.
 
@@ -70,6 +78,7 @@ def make_root(
     package of the root filesystem as `name version architecture sha256`, sorted.
 
     Raises:
+        Cancelled: `cancelled` was set.
         ToolError: mmdebstrap is missing or failed.
     """
     program = shutil.which("mmdebstrap")
@@ -97,17 +106,20 @@ def make_root(
         str(partial),
     ]
     with log.open("w", encoding="utf-8") as file:
-        result = subprocess.run(
+        process = subprocess.Popen(
             command,
             stdout=file,
             stderr=subprocess.STDOUT,
-            check=False,
             stdin=subprocess.DEVNULL,
             env=environment(os.environ) | {"SOURCE_DATE_EPOCH": str(epoch)},
         )
-    if result.returncode != 0:
+        stopped = _wait(process, cancelled or threading.Event())
+    if stopped or process.returncode != 0:
         for path in (partial, held):
             path.unlink(missing_ok=True)
+    if stopped:
+        raise Cancelled
+    if process.returncode != 0:
         said = log.read_text(encoding="utf-8", errors="replace")
         if _NO_EMULATION.search(said):
             raise ToolError(
@@ -131,6 +143,21 @@ def make_root(
         return sorted(set(_listed(held.read_text(encoding="utf-8"))))
     finally:
         held.unlink()
+
+
+def _wait(process: subprocess.Popen[bytes], cancelled: threading.Event) -> bool:
+    """Wait for the end of a program. Return whether the user asked to stop, and so it was ended."""
+    while not cancelled.is_set():
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_SECONDS)
+            return False
+    process.terminate()  # mmdebstrap removes its root then.
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    return True
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:

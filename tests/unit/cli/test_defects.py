@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
-import typer
 from shown import Commands
 from small_project import GOOD, Folder
 
-from envmatrix.cli.exits import DEFECT, INTERRUPTED
+from envmatrix.cli.exits import DEFECT
 from envmatrix.stages.report import Reporting
 
 TOKEN = "https://user:s3cret-p4ssw0rd@wheels.example/simple"
@@ -58,20 +58,21 @@ def test_a_traceback_that_cannot_be_kept(
     assert "`envmatrix -v ...` shows the traceback" in err
 
 
-@pytest.mark.parametrize("stopped", [KeyboardInterrupt, typer.Abort])
+@pytest.mark.usefixtures("signals_as_before")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_the_user_stopped_is_no_defect(
     offline: Folder,
     command: Commands,
     monkeypatch: pytest.MonkeyPatch,
-    stopped: type[BaseException],
+    number: int,
 ) -> None:
-    """Ctrl-C ends a command that does not work on the state with 130, and says nothing."""
+    """A signal ends a command that does not work on the state with its own code, and no word."""
 
-    def stop(*_: object) -> NoReturn:
-        raise stopped
+    def stop(*_: object) -> None:
+        signal.raise_signal(number)
 
     monkeypatch.setattr(Reporting, "write", stop)
-    assert command(offline, "report", GOOD) == (INTERRUPTED, "", "")
+    assert command(offline, "report", GOOD) == (128 + number, "", "")
 
 
 def test_no_memory_is_no_defect(
