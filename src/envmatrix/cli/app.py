@@ -27,7 +27,8 @@ from envmatrix.cli import (
 )
 from envmatrix.cli.printing import say, say_error
 from envmatrix.cli.workspace import Workspace
-from envmatrix.model.errors import EnvmatrixError, SurroundingsError
+from envmatrix.model.errors import EnvmatrixError
+from envmatrix.store.files import refusal
 
 _Given = ParamSpec("_Given")
 
@@ -107,10 +108,6 @@ def main(arguments: Sequence[str] | None = None, end: Callable[[int], Any] = sys
         say_error(error)
         end(error.exit_code)
     except OSError as error:
-        refused = SurroundingsError(
-            f"the operating system refused: {error.strerror or error}",
-            where=str(error.filename or Path.cwd()),
-            next_step="check the disk and the permissions, then run again",
-        )
+        refused = refusal(error, "the operating system refused")
         say_error(refused)
         end(refused.exit_code)

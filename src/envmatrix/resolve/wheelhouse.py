@@ -2,13 +2,15 @@
 
 pip downloads the wheels, so the user's indexes, credentials, certificates and proxies count. uv
 downloads interpreters (`resolve/interpreters.py`). A file whose hash is not the hash in the lock is
-put aside (quarantine) and downloaded again. No build gets such a file.
+put aside (quarantine) and downloaded again. An archive that would write outside of its folder is
+refused. No build gets such a file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -22,16 +24,21 @@ from envmatrix.model.causes import SURROUNDINGS, classify
 from envmatrix.model.errors import DiskError, InputError, NetworkError, SurroundingsError
 from envmatrix.model.interpreters import Interpreter, Wanted
 from envmatrix.model.locks import Lock, Wheel, check_wheel
+from envmatrix.resolve.archives import outside
 from envmatrix.resolve.interpreters import Interpreters, other_bytes
 from envmatrix.resolve.pip_settings import pip_environment, pip_settings
 from envmatrix.resolve.programs import TooSlowError, run_program
 from envmatrix.resolve.tags import platform_tags
 from envmatrix.resolve.uv_output import without_addresses
+from envmatrix.store.files import using
 
 # How long the download of some wheels may take in all. A server that drips is slower.
 DOWNLOAD_SECONDS = 600.0
+# After so many downloads in a row that were too slow, a run tries no other one.
+_SLOW_AT_MOST = 2
 _BYTES_A_SECOND = 256 * 1024
 _OF_UNKNOWN_SIZE = 2**30
+_OTHER_BYTES = re.compile(r"\bGot +([0-9a-f]{64})\b")
 
 
 class Wheelhouse:
@@ -54,6 +61,7 @@ class Wheelhouse:
         self._checking = threading.Lock()
         self._sound: set[Path] = set()
         self._downloaded: set[Path] = set()
+        self._slow_in_a_row = 0
 
     @cached_property
     def _interpreters(self) -> Interpreters:
@@ -94,7 +102,7 @@ class Wheelhouse:
             NetworkError: a file cannot be downloaded.
             SurroundingsError: the disk is full, or a file on it cannot be used.
         """
-        with self._downloading, _using(self.root):
+        with self._downloading, using(self.root):
             self._remove_leftovers()
             wanted = [wheel for wheel in lock.wheels if not self._is_sound(wheel)]
             size = sum(wheel.size for wheel in wanted)
@@ -119,7 +127,7 @@ class Wheelhouse:
         filename = self._interpreters.newest(wanted)
         if known and known.filename == filename:
             return known
-        with self._downloading, _using(self.root):
+        with self._downloading, using(self.root):
             self._remove_leftovers()
             return self._bring(filename)
 
@@ -132,6 +140,7 @@ class Wheelhouse:
             found = Interpreter(filename, sha256, arrived.stat().st_size)
             if pinned not in (None, found):
                 raise other_bytes(filename, sha256)
+            _check_members(arrived, filename)
             place = self.path(found)
             place.parent.mkdir(parents=True, exist_ok=True)
             arrived.replace(place)
@@ -152,9 +161,12 @@ class Wheelhouse:
         """Return whether a file is here and has its SHA-256. Put the file aside where it has not.
 
         Each file is read once in the life of this object: many cells of a run share wheels.
+
+        Raises:
+            SurroundingsError: the file cannot be read, or would write outside of its folder.
         """
         path = self.path(wanted)
-        with self._checking, _using(path):
+        with self._checking, using(path):
             if path in self._sound:
                 return True
             if not path.exists():
@@ -164,6 +176,8 @@ class Wheelhouse:
             if found != wanted.sha256:
                 self._quarantine(wanted, found)
                 return False
+            if isinstance(wanted, Wheel):  # To read an interpreter again takes a second.
+                _check_members(path, wanted.filename)
             self._sound.add(path)
             return True
 
@@ -181,7 +195,7 @@ class Wheelhouse:
         for path in map(self.path, wheels):
             if path not in self._downloaded:
                 continue
-            with self._checking, _using(path):
+            with self._checking, using(path):
                 path.unlink(missing_ok=True)
                 with suppress(OSError):  # another file of the same bytes has another name there
                     path.parent.rmdir()
@@ -243,6 +257,8 @@ class Wheelhouse:
         environment = pip_environment(os.environ) | {"TMPDIR": str(folder)}
         size = sum(wheel.size or _OF_UNKNOWN_SIZE for wheel in wheels)
         output = ""
+        if self._slow_in_a_row >= _SLOW_AT_MOST:
+            raise _failure(wheels, "ERROR: not tried, since the downloads before timed out")
         for attempt in attempts:
             try:
                 result = run_program(
@@ -254,7 +270,9 @@ class Wheelhouse:
                 )
             except TooSlowError as error:
                 output = f"ERROR: the download {error}"
+                self._slow_in_a_row += 1
                 continue
+            self._slow_in_a_row = 0
             if result.returncode == 0:
                 return
             output = result.stderr
@@ -267,8 +285,9 @@ class Wheelhouse:
                 f"pip brought no {wheel.filename}",
                 next_step="lock the cell again: the index has changed",
             )
+        _check_members(arrived, wheel.filename)
         place = self.path(wheel)
-        with _using(place):
+        with using(place):
             place.parent.mkdir(parents=True, exist_ok=True)
             arrived.replace(place)
 
@@ -287,38 +306,47 @@ class Wheelhouse:
                 )
 
 
-@contextmanager
-def _using(path: Path) -> Iterator[None]:
-    """Turn an error of the operating system into one that names the file.
+def _check_members(path: Path, filename: str) -> None:
+    """Check that no member of an archive would be written outside of its folder.
 
     Raises:
-        SurroundingsError: the disk or the permissions failed.
+        SurroundingsError: one would, and which.
     """
-    try:
-        yield
-    except OSError as error:
+    if member := outside(path):
         raise SurroundingsError(
-            f"cannot use {path}: {error.strerror or error}",
+            f"{filename} is refused: it would write {member} outside of its folder",
             where=str(path),
-            next_step="check the disk and the permissions, then run again",
-        ) from error
+            next_step="take another release of it, and tell its publisher",
+            kind="unsafe-archive",
+        )
 
 
 def _failure(wheels: Sequence[Wheel], output: str) -> SurroundingsError:
     """Return the error that tells why pip could not download these wheels."""
-    names = wheels[0].filename + (f" and {len(wheels) - 1} more" if len(wheels) > 1 else "")
+    # pip ends at the first file that it cannot have, and names it. The others are not at fault.
+    guilty = [wheel for wheel in wheels if _names(output, wheel)] or wheels
+    names = guilty[0].filename + (f" and {len(guilty) - 1} more" if len(guilty) > 1 else "")
     found = classify(output, SURROUNDINGS)
-    if found and found.kind == "disk-full":
+    if found and found.kind == DiskError.kind:
         return DiskError(
             f"{names} cannot be downloaded: {found.cause}",
             next_step="free some disk, then run again",
         )
     said = [line for line in output.splitlines() if "ERROR" in line]
+    why = without_addresses(" ".join(said or ["pip said nothing"]))[:600]
+    if other := _OTHER_BYTES.search(output):
+        why = f"other bytes came than the lock names (their SHA-256 is {other[1]})"
     return NetworkError(
-        f"{names} cannot be downloaded: "
-        + without_addresses(" ".join(said or ["pip said nothing"]))[:600],
-        next_step="check the index and the network, then run again",
+        f"{names} cannot be downloaded: {why}",
+        next_step=found.remedy if found else "check the index and the network, then run again",
+        kind=found.kind if found else "",
     )
+
+
+def _names(output: str, wheel: Wheel) -> bool:
+    """Return whether pip names a wheel as one that it could not have."""
+    pinned = rf"(?<![\w.-]){re.escape(wheel.name)}=={re.escape(wheel.version)}(?![\w.+!-])"
+    return wheel.filename in output or re.search(pinned, output) is not None
 
 
 def _target(python: str, glibc: str, arch: str) -> list[str]:

@@ -57,7 +57,8 @@ def shift(project: Folder, options: Options, monkeypatch: pytest.MonkeyPatch) ->
     runner, told = workspace.runner, Told()
     with runner.building.open(options, told) as builder:
         by_id = {one.cell.id: one for one in cells}
-        worker = Worker(by_id, builder, runner.probing, options, told)
+        gate = Gate(builder, options, ())
+        worker = Worker(by_id, builder, runner.probing, options, told, gate)
         items = items_of(cells, cells, workspace.sharing, options)
         yield Shift(worker, told, {item.kind: item for item in reversed(items)})
 
