@@ -100,6 +100,13 @@ def engines(session: nox.Session) -> None:
     session.run("python", "tests/engines/matrix.py", *session.posargs, interrupt_timeout=None)
 
 
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Run the tests that cause faults, on an engine of their own. They need root on Linux."""
+    install(session, "test")
+    session.run("pytest", "tests/faults", *session.posargs, interrupt_timeout=None)
+
+
 def install_browser(session: nox.Session) -> None:
     """Install what the tests of the page need: Debian's Chromium, and the driver for it."""
     session.run("scripts/setup-browser", external=True)
