@@ -1,7 +1,7 @@
 """Small file systems, mounted for a test and unmounted whatever happens. Only root mounts them.
 
-    with small_disk(tmp_path / "disk", "size=1m") as disk, filled(disk):
-        ...
+with small_disk(tmp_path / "disk", "size=1m") as disk, filled(disk):
+    ...
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -136,5 +136,9 @@ def _check_space(builder: Builder, wheels: float, images: float, options: Option
                 f"this needs about {decimal(int(size))} of disk and {decimal(free)} are free",
                 where=str(folder),
                 next_step="free some disk, or select fewer cells"
-                + ("" if options.prune else ", or give --prune: it removes what no cell ahead needs"),
+                + (
+                    ""
+                    if options.prune
+                    else ", or give --prune: it removes what no cell ahead needs"
+                ),
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from envmatrix.model.errors import InputError
+from envmatrix.model.errors import InputError, ToolError
 from envmatrix.resolve.pip_settings import (
     PipSettings,
     default_index,
@@ -223,6 +223,46 @@ def test_pip_is_asked_for_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         assert pip_settings().proxy == "http://proxy.example:3128"
     finally:
         pip_settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("SECRET\n", "pip.conf:1"),
+        ("[global]\n\nSECRET\n", "pip.conf:3"),
+        ("[global]\nproxy = SECRET\nproxy = SECRET\n", "pip.conf:3"),
+        ("[global]\nproxy = \xe9\n", "pip.conf"),
+    ],
+)
+def test_settings_that_pip_cannot_read_are_not_passed_over(
+    text: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is named, and no line of it is shown. Without them the user's indexes are gone."""
+    config = tmp_path / "pip.conf"
+    config.write_bytes(text.encode("latin-1"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    with pytest.raises(InputError) as caught:
+        pip_settings.__wrapped__()
+    assert caught.value.where.endswith(where)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_setting_of_pip_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words are those of pip."""
+    monkeypatch.setenv("PIP_TIMEOUT", "soon")
+    with pytest.raises(InputError, match="soon"):
+        pip_settings.__wrapped__()
+
+
+def test_a_missing_pip_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python without pip cannot tell any settings."""
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setattr(sys, "executable", str(bare / "bin" / "python"))
+    with pytest.raises(ToolError, match="pip is missing"):
+        pip_settings.__wrapped__()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from fake_engine import Exit, FakeEngine, StepFails, VanishesMidBuild
 from small_project import BASE, GOOD, OLD, Folder, Told
 
 from envmatrix.model.verdicts import Judgement, Verdict
+from envmatrix.stages.disk import Gate
 from envmatrix.stages.graph import Item
 from envmatrix.stages.options import Options
 from envmatrix.stages.probe import Probed
