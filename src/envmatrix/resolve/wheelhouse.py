@@ -9,36 +9,22 @@ refused. No build gets such a file.
 from __future__ import annotations
 
 import hashlib
-import os
-import re
 import shutil
-import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
-from envmatrix.model.causes import SURROUNDINGS, classify
-from envmatrix.model.errors import DiskError, InputError, NetworkError, SurroundingsError
+from envmatrix.model.errors import InputError, NetworkError, SurroundingsError
 from envmatrix.model.interpreters import Interpreter, Wanted
 from envmatrix.model.locks import Lock, Wheel, check_wheel
 from envmatrix.resolve.archives import outside
+from envmatrix.resolve.downloading import Downloads, target_of
 from envmatrix.resolve.interpreters import Interpreters, other_bytes
-from envmatrix.resolve.pip_settings import pip_environment, pip_settings
-from envmatrix.resolve.programs import TooSlowError, run_program
-from envmatrix.resolve.tags import platform_tags
-from envmatrix.resolve.uv_output import without_addresses
+from envmatrix.resolve.pip_settings import pip_settings
 from envmatrix.store.files import using
-
-# How long the download of some wheels may take in all. A server that drips is slower.
-DOWNLOAD_SECONDS = 600.0
-# After so many downloads in a row that were too slow, a run tries no other one.
-_SLOW_AT_MOST = 2
-_BYTES_A_SECOND = 256 * 1024
-_OF_UNKNOWN_SIZE = 2**30
-_OTHER_BYTES = re.compile(r"\bGot +([0-9a-f]{64})\b")
 
 
 class Wheelhouse:
@@ -61,7 +47,7 @@ class Wheelhouse:
         self._checking = threading.Lock()
         self._sound: set[Path] = set()
         self._downloaded: set[Path] = set()
-        self._slow_in_a_row = 0
+        self._downloads = Downloads(self._stopped)
 
     @cached_property
     def _interpreters(self) -> Interpreters:
@@ -108,7 +94,8 @@ class Wheelhouse:
             size = sum(wheel.size for wheel in wanted)
             if wanted:
                 with self._incoming() as folder:
-                    self._download(wanted, folder, _target(python, glibc, arch), index)
+                    target = target_of(python, glibc, arch)
+                    self._downloads.bring(wanted, folder, target, index)
                     for wheel in wanted:
                         self._keep(folder, wheel)
                         self._downloaded.add(self.path(wheel))
@@ -213,71 +200,6 @@ class Wheelhouse:
             f"the damaged file is in {place.parent}"
         )
 
-    def _download(
-        self, wheels: Sequence[Wheel], folder: Path, target: Sequence[str], index: str | None
-    ) -> None:
-        for wheel in wheels:
-            self.path(wheel)  # No line that pip reads can be an option, whoever made the lock.
-        wanted = folder / "requirements.txt"
-        wanted.write_text(
-            "".join(
-                f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in wheels
-            ),
-            encoding="utf-8",
-        )
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "--no-input",
-            "download",
-            "--requirement",
-            str(wanted),
-            "--require-hashes",
-            "--no-deps",
-            # pip obeys upper bounds on Python and would refuse some wheels that uv chose. uv
-            # ignores these bounds, because most of them are guesses.
-            "--ignore-requires-python",
-            "--only-binary",
-            ":all:",
-            "--no-cache-dir",
-            "--disable-pip-version-check",
-            "--progress-bar",
-            "off",
-            "--quiet",
-            "--dest",
-            str(folder),
-            *target,
-        ]
-        # The first attempt goes without the variant's own index: the user's settings may provide
-        # every wheel, and an index that cannot be reached costs minutes of retries.
-        attempts = [command] + ([[*command, "--extra-index-url", index]] if index else [])
-        # pip's temporary files then lie on the disk whose space was checked, and are removed with
-        # the folder.
-        environment = pip_environment(os.environ) | {"TMPDIR": str(folder)}
-        size = sum(wheel.size or _OF_UNKNOWN_SIZE for wheel in wheels)
-        output = ""
-        if self._slow_in_a_row >= _SLOW_AT_MOST:
-            raise _failure(wheels, "ERROR: not tried, since the downloads before timed out")
-        for attempt in attempts:
-            try:
-                result = run_program(
-                    attempt,
-                    environment=environment,
-                    folder=Path.cwd(),  # pip's settings may hold paths that begin here
-                    seconds=DOWNLOAD_SECONDS + size / _BYTES_A_SECOND,
-                    stopped=self._stopped,
-                )
-            except TooSlowError as error:
-                output = f"ERROR: the download {error}"
-                self._slow_in_a_row += 1
-                continue
-            self._slow_in_a_row = 0
-            if result.returncode == 0:
-                return
-            output = result.stderr
-        raise _failure(wheels, output)
-
     def _keep(self, folder: Path, wheel: Wheel) -> None:
         arrived = folder / wheel.filename
         if not arrived.exists():
@@ -319,41 +241,3 @@ def _check_members(path: Path, filename: str) -> None:
             next_step="take another release of it, and tell its publisher",
             kind="unsafe-archive",
         )
-
-
-def _failure(wheels: Sequence[Wheel], output: str) -> SurroundingsError:
-    """Return the error that tells why pip could not download these wheels."""
-    # pip ends at the first file that it cannot have, and names it. The others are not at fault.
-    guilty = [wheel for wheel in wheels if _names(output, wheel)] or wheels
-    names = guilty[0].filename + (f" and {len(guilty) - 1} more" if len(guilty) > 1 else "")
-    found = classify(output, SURROUNDINGS)
-    if found and found.kind == DiskError.kind:
-        return DiskError(
-            f"{names} cannot be downloaded: {found.cause}",
-            next_step="free some disk, then run again",
-        )
-    said = [line for line in output.splitlines() if "ERROR" in line]
-    why = without_addresses(" ".join(said or ["pip said nothing"]))[:600]
-    if other := _OTHER_BYTES.search(output):
-        why = f"other bytes came than the lock names (their SHA-256 is {other[1]})"
-    return NetworkError(
-        f"{names} cannot be downloaded: {why}",
-        next_step=found.remedy if found else "check the index and the network, then run again",
-        kind=found.kind if found else "",
-    )
-
-
-def _names(output: str, wheel: Wheel) -> bool:
-    """Return whether pip names a wheel as one that it could not have."""
-    pinned = rf"(?<![\w.-]){re.escape(wheel.name)}=={re.escape(wheel.version)}(?![\w.+!-])"
-    return wheel.filename in output or re.search(pinned, output) is not None
-
-
-def _target(python: str, glibc: str, arch: str) -> list[str]:
-    tag = "cp" + python.replace(".", "")
-    arguments = ["--python-version", python, "--implementation", "cp"]
-    for abi in (tag, "abi3", "none"):
-        arguments += ["--abi", abi]
-    for platform in platform_tags(glibc, arch):
-        arguments += ["--platform", platform]
-    return arguments

@@ -381,7 +381,7 @@ def test_a_hostile_wheel_starts_no_program(place: Place, monkeypatch: pytest.Mon
     def start(*_: object, **__: object) -> None:
         raise AssertionError("a program was started")
 
-    monkeypatch.setattr("envmatrix.resolve.wheelhouse.run_program", start)
+    monkeypatch.setattr("envmatrix.resolve.downloading.run_program", start)
     good = place.publish("good")
     hostile = (
         replace(good, name="--no-binary=x,:all:,y"),
@@ -411,7 +411,7 @@ def test_pip_gets_no_keyboard_and_no_settings_of_other_things(
         seen.update(options, command=command)
         return subprocess.CompletedProcess(command, 1, "", "ERROR: no")
 
-    monkeypatch.setattr("envmatrix.resolve.wheelhouse.run_program", start)
+    monkeypatch.setattr("envmatrix.resolve.downloading.run_program", start)
     monkeypatch.setenv("PIP_NO_BINARY", ":all:")
     with pytest.raises(NetworkError):
         fetch(place.wheelhouse(), place.publish("good"))
@@ -430,7 +430,7 @@ def test_a_download_that_drips_ends(place: Place, monkeypatch: pytest.MonkeyPatc
     def start(*_: object, **__: object) -> None:
         raise TooSlowError("timed out after 600 s")
 
-    monkeypatch.setattr("envmatrix.resolve.wheelhouse.run_program", start)
+    monkeypatch.setattr("envmatrix.resolve.downloading.run_program", start)
     with pytest.raises(NetworkError, match="the download timed out after 600 s"):
         fetch(place.wheelhouse(), wheel)
 
@@ -450,7 +450,7 @@ def test_after_two_slow_downloads_no_other_one_begins(
 
     def refusal(wheel: Wheel) -> str:
         with monkeypatch.context() as patch:
-            patch.setattr("envmatrix.resolve.wheelhouse.run_program", slow)
+            patch.setattr("envmatrix.resolve.downloading.run_program", slow)
             with pytest.raises(NetworkError) as caught:
                 fetch(wheelhouse, wheel)
         return caught.value.what
@@ -459,7 +459,7 @@ def test_after_two_slow_downloads_no_other_one_begins(
     assert three.size == fetch(wheelhouse, three)
     assert "timed out after" in refusal(one)
     assert "timed out after" in refusal(two)
-    assert refusal(two).startswith(f"{two.filename} cannot be downloaded: ERROR: not tried")
+    assert refusal(two).startswith(f"{two.filename} cannot be downloaded: it was not tried")
     assert len(started) == 3
     assert two.size == fetch(place.wheelhouse(), two)
 
@@ -503,11 +503,11 @@ def test_what_pip_says_of_an_address_is_not_told(
         said = "ERROR: HTTP error 403 for https://TOKEN@index.example/TOKEN/good.whl"
         return subprocess.CompletedProcess(command, 1, "", said)
 
-    monkeypatch.setattr("envmatrix.resolve.wheelhouse.run_program", start)
+    monkeypatch.setattr("envmatrix.resolve.downloading.run_program", start)
     with pytest.raises(NetworkError) as caught:
         fetch(place.wheelhouse(), place.publish("good"))
     assert "TOKEN" not in str(caught.value)
-    assert "HTTP error 403" in str(caught.value)
+    assert "HTTP 403" in str(caught.value)
 
 
 def test_only_what_was_downloaded_is_discarded(place: Place) -> None:
