@@ -31,8 +31,8 @@ _OF_UNKNOWN_SIZE = 2**30
 _SLOW_AT_MOST = 2
 _AGAIN = "check the index and the network, then run again"
 _CORRECT = (
-    "run again, or correct the index or the proxy; if they are right and the lock is not, lock anew "
-    "with `envmatrix lock --fresh`"
+    "run again, or correct the index or the proxy; if they are right and the lock is not, lock "
+    "anew with `envmatrix lock --fresh`"
 )
 _OTHER_BYTES = re.compile(r"\bGot +([0-9a-f]{64})\b")
 _NOTHING_FITS = re.compile(r"No matching distribution found")

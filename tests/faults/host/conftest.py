@@ -6,9 +6,11 @@ loopback. Only the engine is the fake one of tests/support, since it is not at f
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +22,8 @@ from small_project import Folder, environment, make_project, serve_wheels
 
 __all__ = ["fake", "locked"]
 
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-"""Begins a command that a user without any rights runs."""
+USER = 42424
+NOBODY = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
 
 
 @pytest.fixture
@@ -53,14 +55,26 @@ def ahead(here: Folder) -> Folder:
 
 
 @pytest.fixture
-def nobody(tmp_path: Path) -> tuple[str, ...]:
-    """What begins a command that a user without any rights runs."""
+def public(locked: Folder, fake: FakeEngine, index: FakeIndex) -> Iterator[Folder]:
+    """A project like `here`, which every user of this machine may read."""
+    with tempfile.TemporaryDirectory(prefix="public-") as folder:
+        Path(folder).chmod(0o755)
+        yield locked.copy(Path(folder) / "project", environment(fake.url, index.url))
+
+
+@pytest.fixture
+def nobody() -> tuple[str, ...]:
+    """What begins a command that a user without a name, a home and any rights runs."""
     try_it = [*NOBODY, sys.executable, "-m", "envmatrix", "--version"]
     done = subprocess.run(try_it, cwd="/", capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"another user cannot run envmatrix here: {done.stderr.strip()[-200:]}")
-    folder = tmp_path
-    while folder != folder.parent and folder.owner() == "root" and folder.stat().st_mode & 0o5 != 5:
-        folder.chmod(folder.stat().st_mode | 0o055)
-        folder = folder.parent
     return NOBODY
+
+
+@pytest.fixture
+def own(public: Folder, nobody: tuple[str, ...]) -> Folder:
+    """The public project, which belongs to that user."""
+    for path in [public.root, *public.root.rglob("*")]:
+        os.chown(path, USER, USER)
+    return public

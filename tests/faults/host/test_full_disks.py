@@ -169,7 +169,12 @@ def test_another_program_fills_the_disk_between_two_writes(
         encoding="utf-8",
     )
     hook = Path(__file__).parents[2] / "support" / "stopped_writes"
-    asked = {"root": str(disk), "log": str(tmp_path / "log"), "path": last, "do": f"sh {script}"}
+    asked = {
+        "root": str(small.root / ".envmatrix"),
+        "log": str(tmp_path / "log"),
+        "path": last,
+        "do": f"sh {script}",
+    }
     path = os.pathsep.join([str(hook), os.environ.get("PYTHONPATH", "")])
     writing = {**small.environment, "PYTHONPATH": path, "AT_A_WRITE": json.dumps(asked)}
     done = Folder(small.root, writing).run("run", GOOD)
