@@ -59,7 +59,7 @@ def cramped(
         with image_disk(data, folder / "disk", MEGABYTES) as disk:
             machine.start()
             with Engine.connect() as engine, system.open("rb") as file:
-                engine.connection.client.load_image(file)
+                engine.connection.client.load_image(file)  # type: ignore[no-untyped-call]
             system.unlink()
             project = Folder(folder / "project")
             shutil.copytree(checkout.root, project.root, symlinks=True)

@@ -38,7 +38,7 @@ def large(disk: Path, tmp_path: Path, fake: FakeEngine) -> Iterator[tuple[Folder
     with FakeIndex() as index:
         for version, size in (("3.1.6", 12), ("2.9.6", 1)):
             data = random.Random(version).randbytes(size * 10**6)  # noqa: S311  (it only has to be large)
-            files = {"jinja2/__init__.py": "", "jinja2/data": data}
+            files: dict[str, str | bytes] = {"jinja2/__init__.py": "", "jinja2/data": data}
             index.add("jinja2", version, files=files)
         index.add("pip", "26.0")
         index.add("uv", "0.13.9")
