@@ -28,7 +28,8 @@ FOLDERS: dict[str, str | bytes] = {
     "longer than the kernel takes": "/".join(["x" * 200] * 20),
 }
 
-ODD: dict[str, dict[str, str | None]] = {
+Odd = dict[str, str | None]
+ODD: dict[str, Odd] = {
     "no home": {"HOME": None},
     "a home that is not there": {"HOME": "/nowhere/at/all"},
     "a home that is a file": {"HOME": "/etc/passwd"},
@@ -58,9 +59,9 @@ def record(project: Folder) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def run_as(project: Folder, *arguments: str, mask: int = 0o022, **variables: str | None) -> Any:
+def run_as(project: Folder, *arguments: str, mask: int = 0o022, odd: Odd | None = None) -> Any:
     """Run a command with some variables changed or unset, and a mask of rights."""
-    changed = {**project.environment, **variables}
+    changed = {**project.environment, **(odd or {})}
     return subprocess.run(
         project.command(*arguments),
         cwd=project.root,
@@ -142,7 +143,7 @@ def run_far_below(
 @pytest.mark.parametrize("name", ODD)
 def test_odd_surroundings(name: str, plain: Plain, unlocked: Folder) -> None:
     """They change neither the record nor its time, which is in UTC."""
-    done = run_as(unlocked, "run", GOOD, "--json", **ODD[name])
+    done = run_as(unlocked, "run", GOOD, "--json", odd=ODD[name])
     assert b"Traceback" not in done.stderr, done.stderr.decode()
     assert done.returncode == 0, done.stderr.decode()
     found = record(unlocked)
