@@ -15,15 +15,13 @@ from typing import Any
 
 import pytest
 from conftest import MATRIX, REPOSITORY, Folder, wheelhouse
+from disturbed import OUR_NAMES
 from private_engine import NoEngineError, PrivateEngine
-from small_project import IMPORT_PROBE
+from small_project import GOOD, IMPORT_PROBE
 
 from envmatrix.engine.client import Engine
 
 __all__ = ["wheelhouse"]
-
-GOOD = "jinja2-3.1.6-py3.11-debian12-cpu"
-"""The cell of the profile `good`."""
 
 
 @pytest.fixture(scope="session")
@@ -72,9 +70,21 @@ def quick(checkout: Folder) -> dict[str, Any]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, quick: object, checkout: Folder, wheelhouse: Path) -> Folder:
-    """A small project of a test's own. It knows the system and the base, and nothing else."""
-    return take_base(make_project(tmp_path / "project", wheelhouse), checkout)
+def folder(
+    tmp_path: Path, machine: PrivateEngine, quick: object, checkout: Folder, wheelhouse: Path
+) -> Iterator[Folder]:
+    """A small project of a test's own. It knows the system and the base, and nothing else.
+
+    What a test that fails leaves on the engine is removed, so that no other test sees it.
+    """
+    yield take_base(make_project(tmp_path / "project", wheelhouse), checkout)
+    if machine.answers():
+        with Engine.connect() as engine:
+            for container in engine.containers.all():
+                engine.connection.client.remove_container(container, force=True)
+            for pattern in OUR_NAMES:
+                for name in engine.images.names(pattern):
+                    engine.images.remove(name)
 
 
 def make_project(root: Path, wheelhouse: Path) -> Folder:

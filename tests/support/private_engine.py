@@ -88,16 +88,21 @@ class PrivateEngine:
     def process(self) -> int:
         """The process of the engine itself."""
         assert self._script is not None
-        (found,) = [
-            one
-            for one in _below(self._script.pid)
-            if Path(f"/proc/{one}/comm").read_text(encoding="utf-8").strip() == "private-dockerd"
-        ]
-        return found
+        found = []
+        for one in _below(self._script.pid):
+            with suppress(OSError):  # it has just ended
+                if Path(f"/proc/{one}/comm").read_text(encoding="utf-8") == "private-dockerd\n":
+                    found.append(one)
+        (process,) = found
+        return process
 
     def kill(self) -> None:
-        """Kill the engine. With it ends everything that it runs, as when its machine loses power."""
+        """Kill the engine. All that it runs ends too, as when its machine loses power."""
         os.kill(self.process, signal.SIGKILL)
+        self.gone()
+
+    def gone(self) -> None:
+        """Clean up after an engine that was killed by others."""
         wait_until(lambda: not self.answers())
         self.stop()
 

@@ -26,6 +26,7 @@ from envmatrix.cli import (
     updating,
 )
 from envmatrix.cli.printing import say, say_error
+from envmatrix.cli.stopping import exit_code, stoppable
 from envmatrix.cli.workspace import Workspace
 from envmatrix.model.errors import EnvmatrixError
 from envmatrix.store.files import refusal
@@ -44,6 +45,9 @@ def _read_or_not(command: Callable[_Given, None]) -> Callable[_Given, None]:
         try:
             try:
                 command(*arguments, **options)
+            except KeyboardInterrupt as stop:
+                # Typer would print "Aborted!" and end with 1, too.
+                raise typer.Exit(exit_code(stop)) from None
             finally:
                 sys.stdout.flush()
         except BrokenPipeError:
@@ -103,7 +107,10 @@ def _before_the_command(
 def main(arguments: Sequence[str] | None = None, end: Callable[[int], Any] = sys.exit) -> None:
     """Run the command line, print what goes wrong once, and end with the exit code."""
     try:
-        app(args=arguments, standalone_mode=True)
+        with stoppable():
+            app(args=arguments, standalone_mode=True)
+    except KeyboardInterrupt as stop:
+        end(exit_code(stop))
     except EnvmatrixError as error:
         say_error(error)
         end(error.exit_code)

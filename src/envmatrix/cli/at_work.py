@@ -1,4 +1,4 @@
-"""How commands change the state: alone in it, with progress shown, and stopped by Ctrl-C."""
+"""How commands change the state: alone in it, with progress shown, and stopped by signals."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ import typer
 
 from envmatrix.cli.printing import err, warn
 from envmatrix.cli.progress import make_progress
+from envmatrix.cli.stopping import exit_code
 from envmatrix.cli.workspace import Workspace
 from envmatrix.stages.progress import Progress
-
-INTERRUPTED = 130
-"""The exit code of a program that Ctrl-C ended (128 and the number of SIGINT)."""
 
 
 @contextmanager
 def at_work(workspace: Workspace) -> Iterator[Progress]:
     """Hold the state of a workspace alone, and yield the progress that the user sees.
 
-    Ctrl-C ends the command; the stages have stopped their work by then.
+    Ctrl-C, SIGTERM and SIGHUP end the command; the stages have stopped their work by then.
 
     Raises:
         SurroundingsError: another process works in the same folder, or it cannot be written.
@@ -28,6 +26,6 @@ def at_work(workspace: Workspace) -> Iterator[Progress]:
     try:
         with workspace.records.exclusive(), make_progress(err) as progress:
             yield progress
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         warn("stopped; what was done is kept")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(exit_code(stop)) from None

@@ -59,7 +59,21 @@ class Engine:
         try:
             yield engine
         finally:
-            engine.containers.remove_left()
+            engine.containers.remove_of(engine.run_id)
+
+    @property
+    def run_id(self) -> str:
+        """What the containers of this run carry, and the names that only this run gives."""
+        return self.connection.run_id
+
+    @property
+    def id(self) -> str:
+        """What the engine calls itself; empty where it does not tell."""
+        return str(self.connection.info.get("ID") or "")
+
+    def sweep(self, run_id: str) -> bool:
+        """Remove the containers and the names of a run. Return whether none is left."""
+        return self.containers.remove_of(run_id) and self.images.remove_of(run_id)
 
     @property
     def cancelled(self) -> threading.Event:

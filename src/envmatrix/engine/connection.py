@@ -28,6 +28,9 @@ from envmatrix.model.errors import EngineError
 API_SECONDS = 120
 """The time that the engine has to answer a request."""
 
+STOP_SECONDS = 10
+"""The time that the engine has to answer a request after the user asked to stop: it may hang."""
+
 DEFAULT_CONTEXT = "default"
 
 
@@ -42,12 +45,18 @@ class Address:
 class _Client(APIClient):
     """A client that checks an encrypted engine against the certificates of its own address.
 
-    requests would rather take REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE from the environment.
+    requests would rather take REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE from the environment. After
+    `cancelled` is set, no request waits long for its answer.
     """
+
+    def __init__(self, cancelled: threading.Event, **settings: Any) -> None:  # noqa: ANN401
+        self._cancelled = cancelled
+        super().__init__(**settings)
 
     def send(self, request: PreparedRequest, **settings: Any) -> Response:  # noqa: ANN401
         """Send a request."""
-        return super().send(request, **(settings | {"verify": self.verify}))
+        hurry = {"timeout": STOP_SECONDS} if self._cancelled.is_set() else {}
+        return super().send(request, **(settings | {"verify": self.verify} | hurry))
 
 
 @dataclass
@@ -89,6 +98,7 @@ class Connection:
         """The client of this thread. Two threads cannot safely share a client of docker-py."""
         if not hasattr(self._local, "client"):
             self._local.client = _Client(
+                self.cancelled,
                 base_url=self.address.url,
                 tls=self.address.tls or False,
                 version="auto",

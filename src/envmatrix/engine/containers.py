@@ -108,7 +108,7 @@ class Containers:
             finally:
                 output.close()
         finally:
-            # How the run ended counts more than a failed removal. `remove_left` tries again.
+            # How the run ended counts more than a failed removal. `remove_of` tries again.
             with suppress(*FAILURES):
                 client.remove_container(container, force=True, v=True)
 
@@ -120,18 +120,20 @@ class Containers:
         """Return the ids of the containers that run now, whoever created them."""
         return self._ids(stopped_too=False)
 
-    def remove_left(self) -> None:
-        """Remove the containers that are left of this run.
+    def remove_of(self, run_id: str) -> bool:
+        """Remove the containers of a run. Return whether none is left.
 
         A failure is not reported, because the run itself has its own outcome to report.
         """
-        client = self.connection.client
         with suppress(*FAILURES):
-            for container in client.containers(
-                all=True, filters={"label": f"{RUN_LABEL}={self.connection.run_id}"}
-            ):
+            client = self.connection.client
+            wanted = {"label": f"{RUN_LABEL}={run_id}"}
+            found = client.containers(all=True, filters=wanted)
+            for container in found:
                 with suppress(*FAILURES):
                     client.remove_container(container["Id"], force=True, v=True)
+            return not found or not client.containers(all=True, filters=wanted)
+        return False
 
     def _create(
         self,

@@ -18,7 +18,7 @@ from envmatrix.engine.containers import Containers
 from envmatrix.engine.images import Images
 from envmatrix.engine.process import Limits
 from envmatrix.model.errors import EngineError
-from envmatrix.model.image_names import REPOSITORY
+from envmatrix.model.image_names import run_tag
 
 SECONDS = 60.0
 """The time that the program has. Under emulation it needs milliseconds."""
@@ -42,7 +42,7 @@ def runs(images: Images, containers: Containers, architecture: str) -> bool:
     Raises:
         EngineError: the engine failed, so it is not known.
     """
-    name = f"{REPOSITORY}/emulation:{uuid.uuid4().hex}"
+    name = run_tag("made", images.connection.run_id, uuid.uuid4().hex)
     with tempfile.TemporaryDirectory(prefix="envmatrix-") as folder:
         root = Path(folder) / "root.tar"
         root.write_bytes(_root(program(architecture)))

@@ -23,6 +23,7 @@ from envmatrix.engine.failures import FAILURES, translated
 from envmatrix.engine.image import Image
 from envmatrix.engine.refusals import pull_refused, push_refused, refused
 from envmatrix.model.errors import EngineError
+from envmatrix.model.image_names import run_tags
 
 # When and where an image was built, not what the image is.
 _NOT_COMPARED = ("Image", "Hostname", "Domainname", "ArgsEscaped")
@@ -184,6 +185,15 @@ class Images:
         with suppress(*FAILURES):
             self.connection.client.remove_image(reference)
             self.build_cache.prune()
+
+    def remove_of(self, run_id: str) -> bool:
+        """Remove the names that only one run gave. Return whether none is left."""
+        with suppress(EngineError):
+            names = self.names(run_tags(run_id))
+            for name in names:
+                self.remove(name)
+            return not names or not self.names(run_tags(run_id))
+        return False
 
     def untag(self, image: Image, name: str, other: str) -> None:
         """Take a name from an image. An image that had no further name gets the `other` one.

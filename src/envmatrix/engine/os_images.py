@@ -8,11 +8,18 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from envmatrix.engine.process import Cancelled
 from envmatrix.model.causes import SURROUNDINGS, classify
 from envmatrix.model.errors import ToolError
+
+POLL_SECONDS = 0.2
+STOP_SECONDS = 10.0
+"""How long mmdebstrap may take to end when the user asked to stop."""
 
 # Debian compiles with a random hash seed. Before Python 3.11 the bytecode depends on the seed
 # (bpo-37596).
@@ -64,6 +71,7 @@ def make_root(
     packages: Sequence[str],
     epoch: int,
     log: Path,
+    cancelled: threading.Event | None = None,
 ) -> list[str]:
     """Write a tar of the root filesystem of a suite, with `packages`, to `destination`.
 
@@ -73,6 +81,7 @@ def make_root(
     package of the root filesystem as `name version architecture sha256`, sorted.
 
     Raises:
+        Cancelled: `cancelled` was set.
         ToolError: mmdebstrap is missing or failed.
     """
     program = shutil.which("mmdebstrap")
@@ -100,19 +109,21 @@ def make_root(
         str(partial),
     ]
     with log.open("w", encoding="utf-8") as file:
-        result = subprocess.run(
+        process = subprocess.Popen(
             command,
             stdout=file,
             stderr=subprocess.STDOUT,
-            check=False,
             stdin=subprocess.DEVNULL,
             env=environment(os.environ) | {"SOURCE_DATE_EPOCH": str(epoch)},
         )
-    if result.returncode != 0:
+        stopped = _wait(process, cancelled or threading.Event())
+    if stopped or process.returncode != 0:
         # A full disk takes neither the system nor the words of the program about it.
         full = next((place for place in _places(partial, log) if _is_full(place)), None)
         for path in (partial, held):
             path.unlink(missing_ok=True)
+        if stopped:
+            raise Cancelled
         if full:
             raise ToolError(
                 f"mmdebstrap could not make {suite}: the disk is full",
@@ -155,6 +166,21 @@ def _is_full(folder: Path) -> bool:
     state = os.statvfs(folder)
     no_files = state.f_files > 0 and state.f_favail == 0
     return no_files or state.f_bavail * state.f_frsize < _LEAST_FREE
+
+
+def _wait(process: subprocess.Popen[bytes], cancelled: threading.Event) -> bool:
+    """Wait for the end of a program. Return whether the user asked to stop, and so it was ended."""
+    while not cancelled.is_set():
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_SECONDS)
+            return False
+    process.terminate()  # mmdebstrap removes its root then.
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    return True
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:

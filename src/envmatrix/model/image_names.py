@@ -24,9 +24,22 @@ def base_tag(cell: Cell) -> str:
     return f"{REPOSITORY}/base:{cell.base_id}"
 
 
-def layer_tag(name: str) -> str:
-    """Return the local name of an image that ends after steps which several cells share."""
-    return f"{REPOSITORY}/layer:{name}"
+def layer_tag(run: str, name: str) -> str:
+    """Return the local name of an image that ends after steps which several cells share.
+
+    It is of one run: another run, also of another checkout, neither takes nor drops it.
+    """
+    return run_tag("layer", run, name)
+
+
+def run_tag(kind: str, run: str, name: str) -> str:
+    """Return a local name that one run gives and takes away. If the run is killed, it stays."""
+    return f"{REPOSITORY}/{kind}:{run}-{name}"
+
+
+def run_tags(run: str) -> str:
+    """Return the pattern of all names that only one run gives."""
+    return run_tag("*", run, "*")
 
 
 def cell_tag(cell: Cell) -> str:

@@ -12,12 +12,39 @@ from envmatrix.model.probe_results import Outcome, ProbeResult
 from envmatrix.probes.headers import Probe
 from envmatrix.probes.judging import judge, not_run
 
-# Writes the probe to a file, so that inspect.getsource works in it, and becomes that program. The
-# folder of the file comes first on the module path, so the file gets a name that no module has.
-_START = (
-    "import os,sys;p='/tmp/probe_'+sys.argv[1]+'.py';open(p,'w').write(sys.argv[2]);"
-    "os.execv(sys.executable,[sys.executable,p])"
+ALARM_SECONDS = 30
+"""How long after its limit a container ends by itself, where envmatrix was killed or its engine
+hangs. Otherwise envmatrix ends it at the limit."""
+
+_ALARM = (
+    "import os,signal,sys;signal.signal(signal.SIGALRM,lambda *_:os._exit(142));"
+    "signal.alarm({seconds});"
 )
+# The first process of the container watches over the probe: no signal of the container stops or
+# ends the first one, and the kernel ends all others with it. The probe is written to a file, so
+# that inspect.getsource works in it. Its folder comes first on the module path, so it gets a name
+# that no module has.
+_START = """
+p='/tmp/probe_'+sys.argv[1]+'.py'
+open(p,'w').write(sys.argv[2])
+probe=os.fork()
+if not probe:
+    signal.signal(signal.SIGALRM,signal.SIG_DFL)
+    os.execv(sys.executable,[sys.executable,p])
+ended=0
+while ended!=probe:
+    ended,status=os.wait()
+code=os.waitstatus_to_exitcode(status)
+os._exit(code if code>=0 else 128-code)
+"""
+
+
+def alarmed(program: str, seconds: float) -> str:
+    """Return a program of Python that ends by itself `ALARM_SECONDS` after so many seconds.
+
+    Where it is the first process of a container, the whole container ends with it.
+    """
+    return _ALARM.format(seconds=int(seconds) + ALARM_SECONDS) + program
 
 
 def run_probe(
@@ -71,7 +98,11 @@ def _run(
     nonce = secrets.token_hex(8)
     ran = containers.run(
         image,
-        ["python", "-c", _START, probe.name.replace("-", "_"), probe.source],
+        # Isolated and without site: no wheel of the image has code in the first process.
+        [
+            *("python", "-I", "-S", "-c", alarmed(_START, probe.timeout)),
+            *(probe.name.replace("-", "_"), probe.source),
+        ],
         environment={
             "ENVMATRIX_NONCE": nonce,
             "HOME": "/tmp",  # noqa: S108
@@ -79,6 +110,7 @@ def _run(
         },
         limits=Limits(seconds=probe.timeout),
         gpu=gpu,
+        first=True,
     )
     heard(ran)
     return judge(probe, ran, nonce)

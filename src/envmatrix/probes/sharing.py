@@ -19,6 +19,7 @@ from envmatrix.model.part import LONGEST
 from envmatrix.model.probe_results import ProbeResult, SharedRun, Way
 from envmatrix.probes.headers import Probe
 from envmatrix.probes.judging import judge
+from envmatrix.probes.running import alarmed
 
 PLAN = "ENVMATRIX_PLAN"
 START = "import sys;exec(compile(sys.argv[1],'probe_runner.py','exec'))"
@@ -105,20 +106,19 @@ def _run_shared(
 ) -> Mapping[str, ProbeResult]:
     nonces = {probe.name: secrets.token_hex(8) for probe in group.probes}
     seconds = group.import_seconds + sum(probe.timeout for probe in group.probes) + SECONDS_BESIDE
+    seconds = min(seconds, LONGEST_CONTAINER)
     sources = [probe.source for probe in group.probes]
     ran = containers.run(
         image,
         # Isolated and without site: no wheel of the image has code in the supervisor.
-        ["python", "-I", "-S", "-c", START, runner, "supervise", *sources],
+        ["python", "-I", "-S", "-c", alarmed(START, seconds), runner, "supervise", *sources],
         environment={
             # Other users of the process table read arguments, and not the environment.
             PLAN: _plan(group, nonces),
             "HOME": SCRATCH[0],
             **({"ENVMATRIX_STACK": " ".join(stack)} if stack else {}),
         },
-        limits=Limits(
-            seconds=min(seconds, LONGEST_CONTAINER), output=2 * OUTPUT_LIMIT * len(group.probes)
-        ),
+        limits=Limits(seconds=seconds, output=2 * OUTPUT_LIMIT * len(group.probes)),
         gpu=gpu,
         first=True,
     )

@@ -20,7 +20,7 @@ from envmatrix.engine.image import Image
 from envmatrix.model.cells import Cell
 from envmatrix.model.digests import digest
 from envmatrix.model.errors import EngineError, SurroundingsError
-from envmatrix.model.image_names import REPOSITORY
+from envmatrix.model.image_names import run_tag
 from envmatrix.model.locks import Lock
 from envmatrix.model.matrix import Matrix
 from envmatrix.model.text import inert
@@ -32,6 +32,7 @@ from envmatrix.resolve.wheelhouse import Wheelhouse
 from envmatrix.stages.build_failures import Room, judge_failure
 from envmatrix.stages.image_records import ImageRecords
 from envmatrix.stages.inspection import packages_of, sizes_of
+from envmatrix.stages.leftovers import accounted
 from envmatrix.stages.options import Options
 from envmatrix.stages.progress import Progress
 from envmatrix.stages.pulling import Pulling
@@ -70,6 +71,7 @@ class Building:
         """
         with ExitStack() as stack:
             engine = stack.enter_context(Engine.connect(progress.tell))
+            stack.enter_context(accounted(self.records, engine))
             wheelhouse = Wheelhouse(self.layout.wheelhouse, progress.tell, engine.cancelled)
             images = ImageRecords(self.records, engine)
             systems = Systems(
@@ -163,7 +165,7 @@ class Builder:
     def rebuild_base(self, cell: Cell) -> tuple[Built, Image] | Judgement:
         """Return a base and its twin: the same base, built again from nothing.
 
-        The twin has no name; the caller removes it.
+        The twin has a name of this run only; the caller removes it.
         """
         recipe = self._base_recipe(cell)
         return recipe if isinstance(recipe, Judgement) else self._twins(recipe)
@@ -171,7 +173,7 @@ class Builder:
     def rebuild_cell(self, cell: Cell, lock: Lock) -> tuple[Built, Image] | Judgement:
         """Return the image of a cell and its twin: the same image, built again from nothing.
 
-        The twin has no name; the caller removes it.
+        The twin has a name of this run only; the caller removes it.
         """
         base = self.base(cell)
         if isinstance(base, Judgement):
@@ -183,7 +185,8 @@ class Builder:
         if isinstance(built, Judgement):
             return built
         log = self.images.log_path("verify", recipe.name)
-        twin = self._image(recipe, log, tag=None, fresh=True)
+        name = run_tag("made", self.engine.run_id, uuid.uuid4().hex)
+        twin = self._image(recipe, log, tag=name, fresh=True)
         return twin if isinstance(twin, Judgement) else (built, twin)
 
     def _base_recipe(self, cell: Cell) -> Recipe | Judgement:
@@ -205,7 +208,7 @@ class Builder:
         index = cell.index if steps else None  # it is named after the packages
         name = digest(cell.base_id, cell.packages, index, wheels)[:12]
         files = self.building.folders.beginning(cell, lock, count)
-        return Recipe(Step.LAYER, name, cell, files, base, lock)
+        return Recipe(Step.LAYER, name, cell, files, base, lock, self.engine.run_id)
 
     def _cell_recipe(self, cell: Cell, lock: Lock, base: Built) -> Recipe:
         files = self.building.folders.cell(cell, lock)
@@ -287,12 +290,11 @@ class Builder:
                 packages=packages_of(self.engine, image, recipe.cell),
             )
         self.images.keep(recipe.step, recipe.key, built)
-        self.images.replaced(recipe.tag, image)
+        if recipe.step is not Step.LAYER:  # Its name goes away with this run.
+            self.images.replaced(recipe.tag, image)
         return built
 
-    def _image(
-        self, recipe: Recipe, log: Path, *, tag: str | None, fresh: bool
-    ) -> Image | Judgement:
+    def _image(self, recipe: Recipe, log: Path, *, tag: str, fresh: bool) -> Image | Judgement:
         """Build an image, and judge a build that fails."""
         if recipe.step is Step.BASE:
             self._fetch_base(recipe.cell, recipe.lock)
@@ -309,14 +311,12 @@ class Builder:
             return damaged
         return found
 
-    def _run_build(
-        self, recipe: Recipe, log: Path, room: Room, *, tag: str | None, fresh: bool
-    ) -> Image:
+    def _run_build(self, recipe: Recipe, log: Path, room: Room, *, tag: str, fresh: bool) -> Image:
         below, arch = recipe.below.image, recipe.cell.arch
         # BuildKit finds images by name only, and another checkout may take the usual name at any
         # moment. So a build knows the image below it by a name that no other build has.
         self.engine.images.tag(below, recipe.below_tag)
-        name = f"{REPOSITORY}/below:{uuid.uuid4().hex}"
+        name = run_tag("below", self.engine.run_id, uuid.uuid4().hex)
         index = _PIP_INDEX if recipe.step is Step.BASE else _UV_INDEX
         if recipe.lock.interpreter:
             index = index | _PYTHON_MIRROR

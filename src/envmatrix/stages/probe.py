@@ -217,7 +217,7 @@ class _Place:
             self.declared,
             self.gpu,
             self.stack,
-            isolation(Limits(seconds=probe.timeout), first=shared),
+            isolation(Limits(seconds=probe.timeout), first=True),
             USER,
             *(self.sharing if shared else ()),
             *(["emulated"] if self.emulated else []),

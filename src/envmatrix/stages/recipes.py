@@ -79,7 +79,10 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How an image is made. No other image of this step has the same `name`."""
+    """How an image is made. No other image of this step has the same `name`.
+
+    The name of a layer is of one `run`, which drops it.
+    """
 
     step: Step
     name: str
@@ -87,6 +90,7 @@ class Recipe:
     files: Files
     below: Built
     lock: Lock
+    run: str = ""
 
     @property
     def key(self) -> str:
@@ -100,7 +104,7 @@ class Recipe:
             case Step.BASE:
                 return base_tag(self.cell)
             case Step.LAYER:
-                return layer_tag(self.name)
+                return layer_tag(self.run, self.name)
             case Step.CELL:
                 return cell_tag(self.cell)
 

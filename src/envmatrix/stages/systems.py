@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from envmatrix.engine.refusals import UNREACHABLE, proves_unreachable, registry_
 from envmatrix.model.cells import Cell, system_id
 from envmatrix.model.digests import digest, is_digest
 from envmatrix.model.errors import EngineError, ToolError
-from envmatrix.model.image_names import os_tag
+from envmatrix.model.image_names import os_tag, run_tag
 from envmatrix.model.matrix import DEFAULT_ARCH, Matrix
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.render.dockerfiles import packages
@@ -157,8 +158,7 @@ class Systems:
 
     def _make(self, cell: Cell, origin: Origin) -> Built:
         started = time.monotonic()
-        tag = os_tag(cell)
-        image = self._pull(cell) if origin is Origin.PULL else self.bootstrap(cell, tag)
+        image = self._pull(cell) if origin is Origin.PULL else self.bootstrap(cell)
         seconds = round(time.monotonic() - started, 1)
         if origin is Origin.PULL:
             known_as = self._known_as(cell, image)
@@ -167,6 +167,11 @@ class Systems:
             self.images.keep("os", _pulled_key(known_as, cell), built)
             self._note(cell, image)
         else:
+            tag = os_tag(cell)
+            self.engine.images.tag(image, tag)
+            for name in image.names:
+                self.engine.images.untag(image, name, tag)
+            image = self.engine.images.get(image.id)
             built = Built(image, seconds, origin.value, reused=False)
             self.images.keep("os", self._key(cell), built)
             self.images.replaced(tag, image)
@@ -213,10 +218,14 @@ class Systems:
             )
         return image
 
-    def bootstrap(self, cell: Cell, name: str) -> Image:
+    def bootstrap(self, cell: Cell) -> Image:
         """Make the operating system of a cell from its packages, and record their list.
 
+        The image has a name of this run only: another checkout may give the usual name to its own
+        at any moment.
+
         Raises:
+            Cancelled: the user asked to stop.
             ToolError: it cannot be bootstrapped here.
             EngineError: the engine does not take it.
         """
@@ -229,7 +238,10 @@ class Systems:
                 next_step=f"give {cell.os} a suite (bootstrap: SUITE), or use --base pull",
                 kind=UNREACHABLE,
             )
-        tar = self.layout.state / "bootstrap" / f"{system_id(suite, cell.arch)}.tar"
+        unique = uuid.uuid4().hex
+        name = run_tag("made", self.engine.run_id, unique)
+        # A program that makes such a file may outlive a killed run, and write on.
+        tar = self.layout.state / "bootstrap" / f"{system_id(suite, cell.arch)}-{unique}.tar"
         try:
             with using(tar, "make"):
                 held = make_root(
@@ -239,6 +251,7 @@ class Systems:
                     packages=packages(system.python),
                     epoch=self.matrix.resolve.epoch,
                     log=self.images.log_path("os", cell.system_id),
+                    cancelled=self.engine.cancelled,
                 )
             if self.engine.is_foreign(cell.arch):
                 image = self.engine.images.load_tar(tar, name, cell.arch)

@@ -22,7 +22,6 @@ from envmatrix.model.cells import Cell
 from envmatrix.model.digests import moved, short
 from envmatrix.model.errors import EngineError, EnvmatrixError
 from envmatrix.model.evidence import Difference, Evidence, Reproducibility, Reproducible
-from envmatrix.model.image_names import REPOSITORY
 from envmatrix.model.verdicts import Judgement
 from envmatrix.stages.build import Builder
 from envmatrix.stages.elsewhere import Here, compare, instruction, together, verified_at
@@ -288,7 +287,7 @@ class _Comparer:
         if built.origin != Origin.BOOTSTRAP:
             return Compared(note=_of_registry(cell, built))
         before = systems.packages.held(built.image.layers)
-        again = systems.bootstrap(cell, f"{REPOSITORY}/verify:{cell.system_id}")
+        again = systems.bootstrap(cell)
         now = systems.packages.held(again.layers)
         if before != now:
             self.builder.engine.images.remove(again.id)

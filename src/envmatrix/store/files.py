@@ -26,7 +26,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 # Earlier releases used letters, too. One digit at least: people call a copy `.Dockerfile.original`.
 _LEFTOVER = re.compile(
-    r"\.(?:.+\.jsonl?|.+\.txt|.+\.atom|.+\.html|table\.md|requirements\.lock|Dockerfile|etc\.tar"
+    r"\.(?:.+\.jsonl?|.+\.txt|.+\.log|.+\.atom|.+\.html|table\.md|requirements\.lock|Dockerfile|etc\.tar"
     r"|\.gitignore)"
     r"\.(?=[a-z_]*\d)[a-z0-9_]{8}"
 )

@@ -15,7 +15,16 @@ from pydantic import ValidationError
 
 from envmatrix.model.errors import SurroundingsError
 from envmatrix.model.part import Part
-from envmatrix.store.files import ignore, make_folder, names, sweep, to_text, using, write_text
+from envmatrix.store.files import (
+    ignore,
+    make_folder,
+    names,
+    remove,
+    sweep,
+    to_text,
+    using,
+    write_text,
+)
 
 PROBE_LOGS = "probe"
 """The folder of the logs of probes, beside those of builds."""
@@ -62,6 +71,16 @@ class Records:
             SurroundingsError: it cannot be written.
         """
         write_text(self.path(kind, key), to_text(record.to_json()))
+
+    def forget(self, kind: str, key: str) -> None:
+        """Remove a record, where there is one.
+
+        Raises:
+            SurroundingsError: it cannot be removed.
+        """
+        path = self.path(kind, key)
+        if path.exists():
+            remove(path)
 
     def log_path(self, kind: str, name: str) -> Path:
         """Return where the log of a stage lies, for one cell or base."""
@@ -111,6 +130,7 @@ class Records:
         folders = [self.root, report, *(self.root / name for name in ("cells", "host"))]
         folders += [report / name for name in ("cells", "host", "packages")]
         folders += (self.root / "records").glob("*")
+        folders += (self.root / "logs" / PROBE_LOGS).glob("*")
         if self._images and not self._images.is_symlink():
             folders += [self._images, *self._images.glob("*"), *self._images.glob("base/*")]
         sweep(folder for folder in folders if not folder.is_symlink())

@@ -1,9 +1,10 @@
 """Acts at a write of a program under test. Python imports this module by itself, from PYTHONPATH.
 
 Every file that must not be lost is written beside its place and then renamed. `AT_A_WRITE` holds
-JSON: `root`, the folder whose files count; `log`, the file that gets the path of each write; `path`,
-the pattern of the write to act at; and `do`, a shell command, or nothing for SIGKILL. The program
-acts just before the rename, so that the new file lies beside the old one.
+JSON: `root`, the folder whose files count; `log`, the file that gets the path of each write;
+`path`, the pattern of the write to act at; and `do`, a shell command, or nothing. Without a command
+SIGKILL ends the program just before the rename, so that the new file lies beside the old one. A
+command runs just after it.
 """
 
 import fnmatch
@@ -11,6 +12,7 @@ import json
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 _asked = json.loads(os.environ.get("AT_A_WRITE", "{}"))
 _replace = os.replace
@@ -19,7 +21,7 @@ _replace = os.replace
 def _acting(source: str, target: str, **more: int | None) -> None:
     path = os.path.relpath(os.fsdecode(target), _asked["root"])
     if not path.startswith(".."):
-        with open(_asked["log"], "a", encoding="utf-8") as log:
+        with Path(_asked["log"]).open("a", encoding="utf-8") as log:
             log.write(f"{path}\n")
         if _asked.get("path") and fnmatch.fnmatch(path, _asked["path"]):
             if not _asked.get("do"):
@@ -32,4 +34,4 @@ def _acting(source: str, target: str, **more: int | None) -> None:
 
 
 if _asked:
-    os.replace = _acting
+    os.replace = _acting  # type: ignore[assignment]

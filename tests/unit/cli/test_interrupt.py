@@ -1,4 +1,4 @@
-"""Ctrl-C: the program ends with 130, leaves nothing at work, and keeps what was done."""
+"""Ctrl-C, SIGTERM and SIGHUP: the program ends, leaves nothing at work, and keeps what was done."""
 
 from __future__ import annotations
 
@@ -33,7 +33,12 @@ def wait_until(done: Callable[[], object], process: subprocess.Popen[str]) -> No
         time.sleep(0.02)
 
 
-def interrupt(process: subprocess.Popen[str], begun: Callable[[], object]) -> None:
+def interrupt(
+    process: subprocess.Popen[str],
+    begun: Callable[[], object],
+    number: signal.Signals = signal.SIGINT,
+    times: int = 1,
+) -> None:
     """Press Ctrl-C once something has begun, and wait for the program to end as it should.
 
     A terminal sends the signal to the program and to everything that the program started.
@@ -41,20 +46,28 @@ def interrupt(process: subprocess.Popen[str], begun: Callable[[], object]) -> No
     with process:
         try:
             wait_until(begun, process)
-            os.killpg(process.pid, signal.SIGINT)
+            for _ in range(times):
+                os.killpg(process.pid, number)
+                time.sleep(0.02)
             out, err = process.communicate(timeout=SECONDS)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-    assert (process.returncode, out) == (130, "")
+    assert (process.returncode, out) == (128 + number, "")
     assert err.endswith("stopped; what was done is kept\n")
     assert "Traceback" not in err
 
 
-def test_ctrl_c_during_a_probe(project: Folder, fake: FakeEngine) -> None:
+@pytest.mark.parametrize(
+    ("number", "times"),
+    [(signal.SIGINT, 1), (signal.SIGINT, 5), (signal.SIGTERM, 1), (signal.SIGHUP, 1)],
+)
+def test_ctrl_c_during_a_probe(
+    project: Folder, fake: FakeEngine, number: signal.Signals, times: int
+) -> None:
     """The container is removed, the image is kept, and the next run takes it."""
     fake.on_run = lambda _: Exit(seconds=SECONDS)
-    interrupt(project.start("run", GOOD), lambda: fake.runs)
+    interrupt(project.start("run", GOOD), lambda: fake.runs, number, times)
     assert fake.containers.by_id == {}
     fake.on_run = fake.containers.pass_probe
     builds = len(fake.build_records)

@@ -118,7 +118,7 @@ def test_a_container_that_cannot_be_removed_keeps_no_other(
         fake.add_container(image, labels={RUN_LABEL: engine.connection.run_id})
     fake.fail(Refuses("DELETE /containers/*", 500, "device or resource busy"))
 
-    engine.containers.remove_left()
+    engine.containers.remove_of(engine.run_id)
 
     assert len(fake.containers.by_id) == 1
     assert not fake.pending

@@ -433,7 +433,7 @@ def test_a_cancelled_run_is_cancelled_also_if_its_container_stays(
     fake.fail(Refuses("DELETE /containers/*", 500, "device or resource busy"))
     with pytest.raises(Cancelled):
         run(engine)
-    engine.containers.remove_left()
+    engine.containers.remove_of(engine.run_id)
     assert fake.containers.by_id == {}
 
 
@@ -481,7 +481,7 @@ def test_an_engine_that_goes_away_during_a_run_is_told(
     with pytest.raises(EngineError):
         run(engine)
     fake.come_back()
-    engine.containers.remove_left()
+    engine.containers.remove_of(engine.run_id)
     assert fake.containers.by_id == {}
 
 
@@ -493,7 +493,7 @@ def test_a_result_counts_although_its_container_cannot_be_removed(
     fake.fail(Refuses("DELETE /containers/*", 500, "device or resource busy"))
     assert run(engine).stdout == "output\n"
     assert len(fake.containers.by_id) == 1
-    engine.containers.remove_left()
+    engine.containers.remove_of(engine.run_id)
     assert fake.containers.by_id == {}
 
 

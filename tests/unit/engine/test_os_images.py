@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 from disks import small_disk
 
+from envmatrix.engine import os_images
 from envmatrix.engine.os_images import HOOKS, environment, make_root
+from envmatrix.engine.process import Cancelled
 from envmatrix.model.errors import ToolError
 
 PROGRAM = """\
@@ -69,7 +72,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def make(folder: Path) -> list[str]:
+def make(folder: Path, cancelled: threading.Event | None = None) -> list[str]:
     """Make the root filesystem of bookworm in a folder."""
     return make_root(
         "bookworm",
@@ -78,6 +81,7 @@ def make(folder: Path) -> list[str]:
         packages=["python3", "ca-certificates"],
         epoch=1_700_000_000,
         log=folder / "logs" / "bookworm.log",
+        cancelled=cancelled,
     )
 
 
@@ -91,6 +95,34 @@ def test_a_root_is_made_with_the_list_of_its_packages(program: Path, tmp_path: P
     assert root.read_text() == "whole\n"
     assert list(root.parent.iterdir()) == [root]
     assert (tmp_path / "logs" / "bookworm.log").read_text() == "I: making the root\nW: a warning\n"
+
+
+def test_mmdebstrap_ends_when_the_user_asks_to_stop(program: Path, tmp_path: Path) -> None:
+    """It may remove its root first, and nothing of it stays."""
+    script = program / "mmdebstrap"
+    ended = tmp_path / "ended"
+    script.write_text(
+        f"#!/bin/sh\ntrap 'touch {ended}; exit 1' TERM\nwhile :; do sleep 0.05; done\n"
+    )
+    cancelled = threading.Event()
+    threading.Timer(0.5, cancelled.set).start()
+    with pytest.raises(Cancelled):
+        make(tmp_path, cancelled)
+    assert ended.exists()
+    assert list((tmp_path / "roots").iterdir()) == []
+
+
+def test_mmdebstrap_that_does_not_end_is_killed(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user does not wait for a program that hangs."""
+    monkeypatch.setattr(os_images, "STOP_SECONDS", 0.1)
+    script = program / "mmdebstrap"
+    script.write_text("#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.05; done\n")
+    cancelled = threading.Event()
+    threading.Timer(0.5, cancelled.set).start()
+    with pytest.raises(Cancelled):
+        make(tmp_path, cancelled)
 
 
 @pytest.mark.parametrize(("user", "mode"), [(0, "root"), (1000, "unshare")])

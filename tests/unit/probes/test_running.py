@@ -16,8 +16,9 @@ from envmatrix.engine.client import Engine
 from envmatrix.engine.connection import Address, Connection
 from envmatrix.model.errors import EngineError
 from envmatrix.model.probe_results import Outcome, ProbeResult
+from envmatrix.probes import running
 from envmatrix.probes.headers import Probe, parse_probe
-from envmatrix.probes.running import _START, run_probe
+from envmatrix.probes.running import _START, alarmed, run_probe
 
 IMAGE = "envmatrix/cell:a"
 SOURCE = """\
@@ -62,7 +63,9 @@ def test_a_probe_runs_in_the_python_of_the_image(fake: FakeEngine) -> None:
 
     (asked,) = fake.runs
     assert asked.image_names == (f"{IMAGE}",)
-    assert asked.command == ("python", "-c", _START, "demo_in_a_box", SOURCE)
+    program = alarmed(_START, PROBE.timeout)
+    assert asked.command == ("python", "-I", "-S", "-c", program, "demo_in_a_box", SOURCE)
+    assert asked.host_config["Init"] is False
     assert asked.environment == {"ENVMATRIX_NONCE": asked.nonce, "HOME": "/tmp"}  # noqa: S108
     assert not asked.wants_gpu
     assert result.outcome is Outcome.PASSED
@@ -162,16 +165,44 @@ def test_an_engine_that_fails_is_no_result_of_a_probe(fake: FakeEngine) -> None:
         run(fake)
 
 
-def test_the_start_makes_a_file_of_the_probe_and_becomes_it(tmp_path: Path) -> None:
-    """The file is in the scratch folder, its name is no module's, and inspect reads its source."""
-    start = _START.replace("/tmp/", f"{tmp_path}/")  # noqa: S108
-    done = subprocess.run(
-        [sys.executable, "-c", start, "demo_in_a_box", SOURCE],
+def start(folder: Path, source: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:
+    """Start a probe as its container does, with its scratch folder elsewhere."""
+    program = alarmed(_START, seconds).replace("/tmp/", f"{folder}/")  # noqa: S108
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program, "demo_in_a_box", source],
         env={"ENVMATRIX_NONCE": "abc"},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        ("raise SystemExit(3)", 3),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", 139),
+        ("import os, time\nif os.fork(): raise SystemExit(4)\ntime.sleep(0.2)", 4),
+    ],
+)
+def test_the_first_process_ends_as_the_probe_does(tmp_path: Path, source: str, code: int) -> None:
+    """An exit code is passed on, a signal counts as in a shell, and orphans change nothing."""
+    assert code == start(tmp_path, source).returncode
+
+
+def test_the_first_process_ends_in_time_whatever_the_probe_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody outside is needed for that: envmatrix may have been killed."""
+    monkeypatch.setattr(running, "ALARM_SECONDS", 0)
+    stubborn = "import os, signal, time\nos.close(1)\nos.close(2)\nsignal.alarm(0)\ntime.sleep(5)"
+    assert start(tmp_path, stubborn, 1).returncode == 142
+
+
+def test_the_start_makes_a_file_of_the_probe_and_becomes_it(tmp_path: Path) -> None:
+    """The file is in the scratch folder, its name is no module's, and inspect reads its source."""
+    done = start(tmp_path, SOURCE)
+    assert done.returncode == 0
     assert json.loads(done.stdout)["observed"] == {
         "file": str(tmp_path / "probe_demo_in_a_box.py"),
         "source": 'def told():\n    return "its own source"\n',

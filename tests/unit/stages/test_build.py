@@ -243,17 +243,18 @@ def test_a_builder_leaves_no_name_of_a_layer(
 # --- twins -----------------------------------------------------------------------------------
 
 
-def test_a_twin_has_no_name_and_takes_nothing_from_the_cache(
+def test_a_twin_has_a_name_of_its_own_and_takes_nothing_from_the_cache(
     opened: Opened, good: Locked, fake: FakeEngine
 ) -> None:
-    """A twin is built beside the image, without a name, by steps that really run again."""
+    """A twin is built beside the image, for this run only, by steps that really run again."""
     with opened() as builder:
         found = builder.rebuild_cell(good.cell, good.lock)
     assert not isinstance(found, Judgement)
     first, twin = found
     assert first.image.layers == twin.layers
     assert first.image.id != twin.id
-    assert twin.names == ()
+    (name,) = twin.names
+    assert name.startswith("envmatrix/made:")
     assert (fake.build_records[-1].no_cache, fake.build_records[-1].tag) == (True, "")
 
 
@@ -345,7 +346,7 @@ def test_wheels_are_fetched_only_for_what_is_not_built(
 def recipe(good: Locked, step: Step) -> Recipe:
     """Return a recipe of a step on some image."""
     below = Built(Image("sha256:id", ("sha256:one",), 1), 1.0, "pull", reused=False)
-    return Recipe(step, "name", good.cell, {"Dockerfile": "FROM x\n"}, below, good.lock)
+    return Recipe(step, "name", good.cell, {"Dockerfile": "FROM x\n"}, below, good.lock, "run")
 
 
 def test_a_recipe_names_its_image_and_the_one_below(good: Locked) -> None:
@@ -355,7 +356,7 @@ def test_a_recipe_names_its_image_and_the_one_below(good: Locked) -> None:
     base = f"envmatrix/base:{BASE}"
     assert {
         Step.BASE: (base, "envmatrix/os:debian12", "OS_IMAGE"),
-        Step.LAYER: ("envmatrix/layer:name", base, "BASE"),
+        Step.LAYER: ("envmatrix/layer:run-name", base, "BASE"),
         Step.CELL: (cell_name(GOOD), base, "BASE"),
     } == names
 

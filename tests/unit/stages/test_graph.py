@@ -12,6 +12,7 @@ from graphlib import CycleError
 
 import pytest
 
+from envmatrix.stages import graph
 from envmatrix.stages.graph import Item, run_graph
 
 
@@ -135,6 +136,27 @@ def test_ctrl_c_ends_the_run() -> None:
         run.run()
     assert run.ended.is_set()
     assert run.others == []
+
+
+def test_work_that_hangs_does_not_keep_a_run_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exception is raised after a while, and what has not begun by then never does."""
+    monkeypatch.setattr(graph, "END_SECONDS", 0.05)
+    hangs = threading.Event()
+    begun: list[str] = []
+
+    def do(one: Item, _: Mapping[str, None]) -> None:
+        begun.append(one.subject)
+        if one.subject == "hangs":
+            assert hangs.wait(timeout=60)
+        if one.subject == "fails":
+            raise KeyError("the item's own")
+
+    items = [item("hangs", "probe"), item("fails"), item("after", inputs=("fails",))]
+    with pytest.raises(KeyError, match="the item's own"):
+        run_graph(items, {"build": 1, "probe": 1}, do)
+    assert not hangs.is_set()
+    hangs.set()
+    assert sorted(begun) == ["fails", "hangs"]
 
 
 def test_items_that_wait_for_each_other_are_refused() -> None:

@@ -247,7 +247,7 @@ def test_a_bootstrapped_system_that_comes_out_the_same_is_proven(
     found = verify_one(project, BOOTSTRAP)
     assert (found.reproducibility.status, found.reproducibility.notes) == (Reproducible.PROVEN, ())
     assert len(debian.calls) == 2
-    assert "envmatrix/verify:debian12" not in fake.images.names
+    assert not [name for name in fake.images.names if name.startswith("envmatrix/made")]
 
 
 def test_a_system_whose_paths_come_in_another_order_differs(
@@ -275,7 +275,7 @@ def test_a_mirror_that_moved_on_is_a_note(
     found = verify_one(project, BOOTSTRAP).reproducibility
     assert Reproducible.PROVEN is found.status
     assert found.notes == ("debian12 cannot be made again: its mirror has moved on (3 packages)",)
-    assert "envmatrix/verify:debian12" not in fake.images.names
+    assert not [name for name in fake.images.names if name.startswith("envmatrix/made")]
 
 
 # --- not checked -----------------------------------------------------------------------------
