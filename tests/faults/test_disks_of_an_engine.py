@@ -100,7 +100,7 @@ def test_a_plan_that_does_not_fit_on_the_disk_of_the_engine(cramped: Cramped) ->
 
 
 def test_another_program_fills_the_disk_of_the_engine_during_a_build(cramped: Cramped) -> None:
-    """The cell is unknown for that, and works once there is room."""
+    """The cell is unknown for that. With room it is judged: its old Jinja cannot be imported."""
     log = cramped.project.root / ".envmatrix/logs/build" / f"{OLD}.log"
     log.unlink(missing_ok=True)
     ended = threading.Event()
@@ -119,7 +119,8 @@ def test_another_program_fills_the_disk_of_the_engine_during_a_build(cramped: Cr
         other.join()
         (cramped.disk / "ballast").unlink(missing_ok=True)
     assert (cell["verdict"], cell["class"]) == ("unknown", "disk-full"), cell["cause"]
-    assert works(cramped.project, OLD)
+    code, cells = cramped.project.run_json("run", OLD)
+    assert (code, cells[OLD]["verdict"], cells[OLD]["stage"]) == (1, "broken", "import")
 
 
 @contextmanager
