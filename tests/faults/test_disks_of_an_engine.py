@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Folder
+from conftest import MATRIX, Folder
 from disks import fill, filled, image_disk
 from private_engine import PrivateEngine, wait_until
+from small_project import IMPORT_PROBE
 
 from envmatrix.engine.client import Engine
 
 GOOD = "jinja2-3.1.6-py3.11-debian12-cpu"
 OLD = "jinja2-2.9.6-py3.11-debian12-cpu"
+NEW = "jinja2-3.1.5-py3.11-debian12-cpu"
+"""A cell that the project gets later, so that no cache has a step of it."""
 MEGABYTES = 480
 RUN_MEGABYTES = 64
 
@@ -140,15 +143,18 @@ def full_exec_root(machine: PrivateEngine) -> Iterator[None]:
 
 def test_the_disk_of_running_containers_is_full_at_the_probes(cramped: Cramped) -> None:
     """No container starts, which says nothing about the cell."""
+    # A probe that changed is run again. To build all anew would need more than the small disk.
+    cramped.project.write("scripts/probes/jinja2_import.py", IMPORT_PROBE + "# changed\n")
     with full_exec_root(cramped.machine):
-        cell = outcome(cramped.project, "probe", GOOD, "--fresh")
+        cell = outcome(cramped.project, "probe", GOOD)
     assert (cell["verdict"], cell["class"]) == ("unknown", "disk-full"), cell["cause"]
     assert works(cramped.project, GOOD)
 
 
 def test_the_disk_of_running_containers_is_full_at_a_build(cramped: Cramped) -> None:
     """No step starts, which says nothing about the cell."""
+    cramped.project.write("matrix.yaml", MATRIX.replace('"9.9.9"', '"3.1.5"'))
     with full_exec_root(cramped.machine):
-        cell = outcome(cramped.project, "build", GOOD, "--fresh")
+        cell = outcome(cramped.project, "build", NEW)
     assert (cell["verdict"], cell["class"]) == ("unknown", "disk-full"), cell["cause"]
-    assert works(cramped.project, GOOD)
+    assert works(cramped.project, NEW)
