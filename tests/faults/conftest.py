@@ -77,14 +77,21 @@ def folder(
 
     What a test that fails leaves on the engine is removed, so that no other test sees it.
     """
+    _clean(machine)
     yield take_base(make_project(tmp_path / "project", wheelhouse), checkout)
-    if machine.answers():
-        with Engine.connect() as engine:
-            for container in engine.containers.all():
-                engine.connection.client.remove_container(container, force=True)
-            for pattern in OUR_NAMES:
-                for name in engine.images.names(pattern):
-                    engine.images.remove(name)
+    _clean(machine)
+
+
+def _clean(machine: PrivateEngine) -> None:
+    """Remove the containers of the private engine, and the names that runs give and take away."""
+    if not machine.answers():
+        return
+    with Engine.connect() as engine:
+        for container in engine.containers.all():
+            engine.connection.client.remove_container(container, force=True)
+        for pattern in OUR_NAMES:
+            for name in engine.images.names(pattern):
+                engine.images.remove(name)
 
 
 def make_project(root: Path, wheelhouse: Path) -> Folder:

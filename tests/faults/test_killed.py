@@ -93,6 +93,23 @@ def test_a_run_that_is_ended_at_any_moment_ends_as_if_it_was_not(
     assert left(folder, engine) == [], SEED
 
 
+def test_ctrl_c_in_the_first_seconds_leaves_no_container(folder: Folder, engine: Engine) -> None:
+    """The image is there already, so a container begins at once, and is caught at any moment."""
+    evidence_of(folder)
+    shutil.rmtree(folder.root / ".envmatrix/records/probe")
+    began = time.monotonic()
+    evidence_of(folder)
+    took = time.monotonic() - began
+    chosen = random.Random(SEED)  # noqa: S311
+    for moment in [chosen.uniform(0.3, took) for _ in range(15)]:
+        shutil.rmtree(folder.root / ".envmatrix/records/probe", ignore_errors=True)
+        with started(folder, *RUN) as process:
+            time.sleep(moment)
+            send(process, signal.SIGINT)
+        assert process.returncode in (130, -signal.SIGINT, 0)
+        assert left(folder, engine) == [], f"seed {SEED}, after {moment:.2f} s"
+
+
 @pytest.mark.parametrize("number", CODES, ids=lambda one: one.name)
 @pytest.mark.parametrize("stage", ["build", "probe"])
 def test_a_signal_that_asks_ends_a_run_as_ctrl_c_does(
@@ -213,7 +230,7 @@ def test_nobody_removes_what_is_of_another_checkout(folder: Folder, engine: Engi
     """Also where one is a copy of the other, made while that was at work."""
     write_probe(folder, "jinja2-waiting", WAITING)
     with started(folder, *RUN) as process:
-        wait_for_container(process, engine)
+        wait_until(lambda: is_running("/opt/venv/bin/python /tmp/probe_jinja2_waiting.py"))
         theirs = engine.containers.running()
         copied = copy_of(folder, "copied")
         (copied.root / "scripts/probes/jinja2_waiting.py").unlink()

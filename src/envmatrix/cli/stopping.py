@@ -38,7 +38,8 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 def stoppable() -> Iterator[None]:
     """Raise `Stopped` in this block at the first signal that asks to stop.
 
-    Work that hangs, such as a request to a frozen engine, does not keep the program from ending.
+    The program ends after it: signals are ignored from then on. Work that hangs, such as a request
+    to a frozen engine, does not keep it from ending.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -63,7 +64,8 @@ def stoppable() -> Iterator[None]:
         if asked and _hangs():
             _end(_SIGNALLED + asked[0])
         for number in taken:
-            signal.signal(number, before[number])
+            # Python itself cleans up at its end, and nothing may break that either.
+            signal.signal(number, signal.SIG_IGN if asked else before[number])
 
 
 def _let_go_of_the_terminal() -> None:

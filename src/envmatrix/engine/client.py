@@ -135,8 +135,9 @@ class Engine:
     @property
     def root(self) -> Path | None:
         """The folder of this machine where the engine keeps its images; None if it is elsewhere."""
-        root = Path(self.connection.info.get("DockerRootDir") or "/nowhere")
-        return root if self.is_local and root.exists() else None
+        told = str(self.connection.info.get("DockerRootDir") or "")
+        root = Path(told)
+        return root if told and self.is_local and root.exists() else None
 
     @property
     def gpu(self) -> str | None:

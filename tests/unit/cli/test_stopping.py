@@ -30,12 +30,20 @@ def _handlers() -> Iterator[None]:
 def test_a_signal_is_an_exception_that_knows_its_exit_code(
     number: signal.Signals, code: int
 ) -> None:
-    """Afterwards signals are handled as before."""
-    before = signal.getsignal(number)
+    """Afterwards nothing breaks the end of the program."""
     with pytest.raises(Stopped) as caught, stoppable():
         os.kill(os.getpid(), number)
     assert code == exit_code(caught.value)
-    assert before == signal.getsignal(number)
+    for later in NUMBERS:
+        os.kill(os.getpid(), later)
+
+
+def test_without_a_signal_nothing_changes() -> None:
+    """Afterwards signals are handled as before."""
+    before = [signal.getsignal(number) for number in NUMBERS]
+    with stoppable():
+        pass
+    assert before == [signal.getsignal(number) for number in NUMBERS]
 
 
 def test_later_signals_do_not_break_the_cleaning() -> None:

@@ -18,6 +18,7 @@ from envmatrix.engine.process import OUTPUT_LIMIT, Limits, Ran
 from envmatrix.model.probe_results import Outcome, ProbeResult, SharedRun, Way
 from envmatrix.probes import sharing
 from envmatrix.probes.headers import Probe, parse_probe
+from envmatrix.probes.running import alarmed
 from envmatrix.probes.sharing import (
     LONGEST_CONTAINER,
     SECONDS_BESIDE,
@@ -124,7 +125,7 @@ def test_the_runner_is_the_first_process_of_an_isolated_container(fake: FakeEngi
 
     (asked,) = fake.runs
     assert asked.command == (
-        *("python", "-I", "-S", "-c", START, RUNNER, "supervise"),
+        *("python", "-I", "-S", "-c", alarmed(START, 4 * 7 + 60), RUNNER, "supervise"),
         *(probe.source for probe in GROUP.probes),
     )
     assert set(asked.environment) == {"ENVMATRIX_PLAN", "HOME"}
