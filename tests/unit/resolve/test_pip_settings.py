@@ -279,3 +279,22 @@ def test_an_address_that_is_none_is_refused_and_not_shown(settings: PipSettings)
     with pytest.raises(InputError, match="holds an address that is none") as caught:
         settings.check()
     assert "SECRET" not in str(caught.value)
+
+
+def test_a_user_without_a_home_gets_one_that_nobody_writes_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """pip and uv do not start without a home. uv then keeps nothing, unless it is told where."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert pip_environment({})["HOME"] == "/"
+    given = PipSettings().uv_environment({"PATH": "/bin"})
+    assert (given["HOME"], given["UV_NO_CACHE"]) == ("/", "1")
+    assert "UV_NO_CACHE" not in PipSettings().uv_environment({"UV_CACHE_DIR": "/somewhere"})
+
+
+def test_the_home_of_a_user_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Their settings and their netrc lie there."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert pip_environment({"HOME": str(tmp_path)}) == {"HOME": str(tmp_path)}
+    assert "UV_NO_CACHE" not in PipSettings().uv_environment({"HOME": str(tmp_path)})
