@@ -284,7 +284,7 @@ def test_an_address_that_is_none_is_refused_and_not_shown(settings: PipSettings)
 def test_a_user_without_a_home_gets_one_that_nobody_writes_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """pip and uv do not start without a home. uv then keeps nothing, unless it is told where."""
+    """Neither pip nor uv starts without a home. uv then keeps nothing, unless it is told where."""
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     assert pip_environment({})["HOME"] == "/"
