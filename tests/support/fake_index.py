@@ -17,8 +17,8 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -31,6 +31,7 @@ from packaging.utils import canonicalize_name
 __all__ = [
     "Corrupted",
     "Distribution",
+    "Drip",
     "Empty",
     "FakeIndex",
     "Fault",
@@ -95,6 +96,13 @@ class Hang(Fault):
 
 
 @dataclass(frozen=True, slots=True)
+class Drip(Fault):
+    """The right answer comes a byte at a time, with a pause after each."""
+
+    seconds: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
 class Reset(Fault):
     """The connection is reset instead of an answer."""
 
@@ -149,7 +157,8 @@ class FakeIndex:
     """An index that answers on 127.0.0.1 inside a `with` block.
 
     Every request needs the `credentials`, a user and a password, where they are set. `json` and
-    `metadata` say whether the index offers JSON pages and the metadata of wheels.
+    `metadata` say whether the index offers JSON pages and the metadata of wheels. `meanwhile` is
+    called with each request before it is answered: what happens elsewhere at that moment.
     """
 
     def __init__(self) -> None:
@@ -157,6 +166,7 @@ class FakeIndex:
         self.credentials: tuple[str, str] | None = None
         self.json = True
         self.metadata = True
+        self.meanwhile: Callable[[Request], None] = lambda _: None
         self._files: list[Distribution] = []
         self._armed: list[_Armed] = []
         self._lock = threading.Lock()
@@ -277,6 +287,7 @@ class FakeIndex:
     def _answer(self, request: Request) -> Answer:
         with self._lock:
             self.requests.append(request)
+        self.meanwhile(request)
         if not self._is_allowed(request):
             return _status(401)
         target = self._target(request)
@@ -290,7 +301,15 @@ class FakeIndex:
             if target.kind == "pages"
             else self._file(target)
         )
+        if isinstance(fault, Drip) and isinstance(answer.body, bytes):
+            return replace(answer, body=self._dripping(answer.body, fault.seconds))
         return _spoiled(answer, fault)
+
+    def _dripping(self, body: bytes, seconds: float) -> Iterator[bytes]:
+        for byte in body:
+            yield bytes([byte])
+            if self._stopping.wait(seconds):
+                raise Cut
 
     def _is_allowed(self, request: Request) -> bool:
         if self.credentials is None:

@@ -37,6 +37,7 @@ from envmatrix.cli.stopping import SIGNALLED, exit_code, stoppable
 from envmatrix.cli.streams import finish, make_safe
 from envmatrix.cli.workspace import Workspace
 from envmatrix.model.errors import EnvmatrixError, InputError, SurroundingsError
+from envmatrix.store.files import refusal
 
 # The class of all that typer finds wrong. It has been in several modules, this one always.
 _Misuse: type[Exception] = next(
@@ -184,12 +185,9 @@ def _refused(error: OSError) -> SurroundingsError:
             where=".",
             next_step="go to a folder that is there, such as `cd /`",
         )
-    where = error.filename if isinstance(error.filename, str) else here
-    return SurroundingsError(
-        f"the operating system refused: {error.strerror or error}",
-        where=where,
-        next_step="check the disk and the permissions, then run again",
-    )
+    if error.filename is None:
+        error.filename = here
+    return refusal(error, "the operating system refused")
 
 
 def _tell_defect(error: Exception) -> None:

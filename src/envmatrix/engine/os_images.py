@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -56,6 +57,8 @@ _NO_EMULATION = re.compile(
     r"arch-test for foreign architecture|emulation with binfmt_misc|exec format error",
     re.IGNORECASE,
 )
+# With fewer free bytes than these, the disk is why a system could not be made.
+_LEAST_FREE = 8 * 2**20
 _FIELDS = ("Package", "Version", "Architecture", "SHA256")
 _FIELD = re.compile(rf"^({'|'.join(_FIELDS)}): (\S+)$", re.MULTILINE)
 
@@ -115,11 +118,20 @@ def make_root(
         )
         stopped = _wait(process, cancelled or threading.Event())
     if stopped or process.returncode != 0:
+        # A full disk takes neither the system nor the words of the program about it.
+        full = next((place for place in _places(partial, log) if _is_full(place)), None)
         for path in (partial, held):
             path.unlink(missing_ok=True)
-    if stopped:
-        raise Cancelled
-    if process.returncode != 0:
+        if stopped:
+            raise Cancelled
+        if full:
+            raise ToolError(
+                f"mmdebstrap could not make {suite}: the disk is full",
+                where=str(full),
+                next_step=f"free some disk (`df -h {shlex.quote(str(full))}` shows what is left), "
+                "or name another folder in TMPDIR; then run again",
+                kind="disk-full",
+            )
         said = log.read_text(encoding="utf-8", errors="replace")
         if _NO_EMULATION.search(said):
             raise ToolError(
@@ -143,6 +155,17 @@ def make_root(
         return sorted(set(_listed(held.read_text(encoding="utf-8"))))
     finally:
         held.unlink()
+
+
+def _places(*files: Path) -> list[Path]:
+    """Return the folders in which mmdebstrap writes: those of its files, and the temporary one."""
+    return [*(file.parent for file in files), Path(tempfile.gettempdir())]
+
+
+def _is_full(folder: Path) -> bool:
+    state = os.statvfs(folder)
+    no_files = state.f_files > 0 and state.f_favail == 0
+    return no_files or state.f_bavail * state.f_frsize < _LEAST_FREE
 
 
 def _wait(process: subprocess.Popen[bytes], cancelled: threading.Event) -> bool:

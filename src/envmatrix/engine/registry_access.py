@@ -263,6 +263,7 @@ def _credentials(host: str) -> Mapping[str, Any]:
 
 def _certificate_folders(host: str) -> list[Path]:
     """Return the folders in which Docker looks for the certificates of a registry."""
-    settings = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    roots = ("/etc/docker", f"{settings}/docker", str(Path.home() / ".docker"))
+    home = os.path.expanduser("~")  # noqa: PTH111  (Path.home fails for a user without a home)
+    settings = os.environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
+    roots = ("/etc/docker", f"{settings}/docker", f"{home}/.docker")
     return [folder for root in roots if (folder := Path(root, "certs.d", host)).is_dir()]

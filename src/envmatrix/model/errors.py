@@ -77,7 +77,9 @@ class EngineError(SurroundingsError):
 
 
 class DiskError(SurroundingsError):
-    """The plan does not fit on the disk."""
+    """A disk is full, or what is planned does not fit on it."""
+
+    kind = "disk-full"
 
 
 class NetworkError(SurroundingsError):

@@ -112,6 +112,13 @@ def _object_removal(names: Names) -> Mapping[str, str] | None:
     return {"pin": found[0]} if found else None
 
 
+def _python_of_release(names: Names) -> Mapping[str, str] | None:
+    """Fit where pip passed over the release that was asked for; say which Python that asks for."""
+    asked = dict(re.findall(r"(\S+) Requires-Python ([^;]+)", names["ignored"]))
+    python = asked.get(names["version"])
+    return {"python": python.strip()} if python else None
+
+
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 
 
@@ -915,6 +922,30 @@ _MACHINE = (
 # --- What is not there: compilers, programs, modules, a newer Python
 
 _TOOLS = (
+    known(
+        "no-wheel",
+        r"require a different python version: (?P<ignored>[^\n]{1,1000})\n(?:[^\n]{0,1000}\n){0,3}"
+        r"[^\n]{0,100}No matching distribution found for [^\n=]{1,100}==(?P<version>[^\s,;]{1,50})",
+        "the release {version} is for another Python (it asks for {python})",
+        "take a Python that the release is for, or an older release",
+        _python_of_release,
+    ),
+    known(
+        "no-such-version",
+        r"Could not find a version that satisfies the requirement (?P<wanted>\S[^\n(]{0,200}?) "
+        r"\(from versions: (?!none\))(?P<versions>[^\n)]*)",
+        "no index that pip asked has {wanted} for this Python and this machine; the releases there "
+        "are {versions}",
+        "take one of these releases, or give pip an index that has the other "
+        "(`python -m pip config list` shows which ones it asks)",
+    ),
+    known(
+        "no-such-package",
+        r"No matching distribution found for (?P<wanted>[^\n]{1,200})",
+        "no index that pip asked has {wanted} in any form that fits this Python and this machine",
+        "check the name, that the package has a wheel for this Python and machine, and the indexes "
+        "(`python -m pip config list` shows which ones pip asks)",
+    ),
     known(
         "no-such-package",
         r"E: Unable to locate package (?P<package>[\w.+-]{1,100})|"

@@ -221,7 +221,7 @@ _NETWORK = (
         r"certificate (?:verification|verify) failed|tls: failed to verify certificate|"
         r"server certificate verification failed|SSLCertVerificationError|"
         r"curl: \((?:35|51|58|60|77)\)|self[- ]signed certificate|"
-        r"No system certificates available",
+        r"No system certificates available|(?m:^error: ssl-verification-failed$)",
         "the connection is not trusted: its certificate is not known here",
         "add the certificate of the proxy or mirror to those that the host and pip trust "
         "(PIP_CERT, SSL_CERT_FILE)",
@@ -250,10 +250,17 @@ _NETWORK = (
         r"requested URL returned error: |returned a |curl: \(22\)[^\n]{0,80}error: |"
         r"wget[^\n]{0,80}ERROR |^ERROR: )(?P<code>[45]\d\d)\b|"
         r"(?P<code2>[45]\d\d) (?:Client|Server) Error: [^\n]{0,300}for url: (?!https?://(?:localhost|127\.))|"
-        r"status code (?P<code3>[45]\d\d)\b",
+        r"status code (?P<code3>[45]\d\d)\b|too many (?P<code4>[45]\d\d) error responses",
         "the package index {said}",
         "{do}",
-        lambda names: _code({"code": names["code"] or names["code2"] or names["code3"]}),
+        lambda names: _code({"code": next(filter(None, names.values()), "")}),
+    ),
+    known(
+        "mirror",
+        r"\bExceeded \d{1,4} redirects\b|TooManyRedirects\b|curl: \(47\)|"
+        r"(?i:\bredirection (?:limit|loop)|too many redirects)",
+        "a mirror or a package index redirects without end (a login portal does that)",
+        _MIRROR,
     ),
     known(
         "blocked",
@@ -261,7 +268,7 @@ _NETWORK = (
         r"(?:read|connect|write)timeout(?:error)?\b|timeout was reached|i/o timeout|"
         r"context deadline exceeded|Client\.Timeout exceeded|TLS handshake timeout|"
         r"net/http: request canceled|connection timed out|curl: \(28\)|deadline has elapsed|"
-        r"network timeout|"
+        r"network timeout|(?m:^error: connection-timeout$)|"
         r"request timed out\b(?=[^\n]{0,300}(?:url|https?:))",
         "something that had to be downloaded did not answer in time",
         _REACH,
@@ -272,7 +279,8 @@ _NETWORK = (
         r"tls handshake eof|error reading from server|remote end closed connection|"
         r"curl: \((?:18|52|55|56|92)\)|unexpected eof while reading|RemoteDisconnected|"
         r"GnuTLS recv error|early EOF|fetch-pack: unexpected disconnect|"
-        r"peer closed connection without|ChunkedEncodingError|server closed (?:the )?connection",
+        r"peer closed connection without|ChunkedEncodingError|server closed (?:the )?connection|"
+        r"(?m:^error: incomplete-download$)|the connection was closed without a reply",
         "a download was broken off",
         "try again; if it stays so, " + _REACH,
     ),
@@ -305,6 +313,7 @@ _NETWORK = (
         r"(?i)connection refused \(os error|dial (?:tcp|unix) [^\n]{0,300}connection refused|"
         r"\[Errno (?:111|113|101)\]|curl: \(7\)|Failed to connect to \S+ port|"
         r"NewConnectionError|Failed to establish a new connection|error sending request for url|"
+        r"(?m:^error: (?:proxy-)?connection-failed$)|"
         r"(?m:^(?:[EW]: |Err:|ERROR: |error: |fatal: |wget: |curl: |failed to "
         r")[^\n]{0,300}connection refused)|"
         r"Connection failed(?: \[IP|$)|[Nn]etwork is unreachable|[Nn]o route to host|"

@@ -20,7 +20,7 @@ from envmatrix.model.errors import NetworkError
 from envmatrix.model.interpreters import Interpreter, Wanted, key, told
 from envmatrix.resolve.pip_settings import PipSettings
 from envmatrix.resolve.programs import TooSlowError, run_program
-from envmatrix.resolve.uv import uv_program
+from envmatrix.resolve.uv import not_started, uv_program
 from envmatrix.resolve.uv_output import last_cause, tells_of_no_connection
 
 LIST_SECONDS = 120.0
@@ -150,6 +150,8 @@ class Interpreters:
         except TooSlowError as error:
             said = f"error: uv {error}"
             return subprocess.CompletedProcess(command, 2, "", said)
+        except OSError as error:
+            raise not_started(error, command[0]) from error
 
 
 def other_bytes(filename: str, sha256: str) -> NetworkError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from envmatrix.model.digests import digest
-from envmatrix.model.errors import InputError
+from envmatrix.model.errors import InputError, ToolError
 
 DEFAULT_INDEX = "the default package index"
 """The name in our messages of the index that pip and uv ask where the user sets none."""
@@ -29,6 +30,11 @@ _TIMEOUT_SECONDS = 15.0
 _RETRIES = 2
 """How often something transient is tried again, and no oftener, whatever pip's settings say."""
 DIGEST_LENGTH = 12
+# How pip names a file of settings that it cannot read: with a line, or as a whole.
+_BAD_FILE = re.compile(
+    r"(?:file: |errors: |reading from )'([^'\n]+)'(?:, line: |\s+\[line +)(\d+)"
+    r"|Configuration file contains invalid \S+ characters in (.+)\."
+)
 
 # The variables that reach uv. None of them changes an answer: they say where its cache is, how the
 # network is reached and who the user is. Everything else that uv reads (UV_*) would change locks.
@@ -138,7 +144,11 @@ class PipSettings:
             for name in ("http_proxy", "https_proxy", "all_proxy"):
                 kept.pop(name, None)
         own = {"UV_HTTP_TIMEOUT": f"{self.timeout:.0f}", "UV_HTTP_RETRIES": f"{self.retries}"}
-        return own | kept | {name: value for name, value in settings.items() if value}
+        without_home = home()
+        if without_home and "UV_CACHE_DIR" not in kept:
+            without_home["UV_NO_CACHE"] = "1"
+        found = {name: value for name, value in settings.items() if value}
+        return own | kept | found | without_home
 
     @cached_property
     def digest(self) -> str:
@@ -161,15 +171,20 @@ def pip_settings() -> PipSettings:
     """Ask pip for the settings that count for `pip download`.
 
     Raises:
-        InputError: an address in them is none.
+        InputError: pip cannot read them, or an address in them is none.
+        ToolError: pip is missing.
     """
     result = subprocess.run(
         [sys.executable, "-m", "pip", "--no-input", "config", "list"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        env=os.environ | home(),
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
+    if result.returncode:
+        raise _no_settings(result.stderr)
     settings = parse(result.stdout)
     settings.check()
     return settings
@@ -189,19 +204,54 @@ def default_index() -> str:
         ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        env=os.environ | home(),
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     return result.stdout.strip()
 
 
+def _no_settings(said: str) -> InputError | ToolError:
+    """Return the error that tells why pip tells no settings. A line of a file may be a secret."""
+    if "No module named pip" in said:
+        return ToolError(
+            "pip is missing, which downloads wheels",
+            where=sys.prefix,
+            next_step=f"install it with `{sys.executable} -m ensurepip`",
+        )
+    if place := _BAD_FILE.search(said):
+        file, line, whole = place.groups()
+        return InputError(
+            "pip cannot read its own settings",
+            where=whole or f"{file}:{line}",
+            next_step="correct this file, or name another one in PIP_CONFIG_FILE",
+        )
+    last = (said.strip().splitlines() or ["it does not say why"])[-1]
+    return InputError(
+        f"pip does not tell its settings: {last[:300]}",
+        where="the settings of pip",
+        next_step="look at them with `python -m pip config debug`, and correct them",
+    )
+
+
+def home() -> dict[str, str]:
+    """Return a HOME for a user who has none. pip and uv do not start without one.
+
+    It is `/`, as in containers: nobody but root can put settings there.
+    """
+    has_one = os.path.expanduser("~") != "~"  # noqa: PTH111  (Path.home raises an error then)
+    return {} if has_one else {"HOME": "/"}
+
+
 def pip_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return what pip gets of an environment: everything but the settings of other things."""
-    return {
+    kept = {
         name: value
         for name, value in variables.items()
         if not name.startswith("PIP_") or name in _FOR_PIP
     }
+    return kept | home()
 
 
 def parse(listing: str) -> PipSettings:

@@ -96,11 +96,17 @@ def run_uv(
     except TooSlowError as error:
         return subprocess.CompletedProcess(command, 2, "", f"error: {error}")
     except OSError as error:
-        raise ToolError(
-            f"uv cannot be started: {error}",
-            where=command[0],
-            next_step="reinstall envmatrix; uv comes with it",
-        ) from error
+        raise not_started(error, command[0]) from error
+
+
+def not_started(error: OSError, program: str) -> ToolError:
+    """Return the error that uv is there and cannot be started."""
+    return ToolError(
+        f"uv cannot be started: {error.strerror or error}",
+        where=program,
+        next_step=f"install it again with `{sys.executable} -m pip install --force-reinstall "
+        f"'uv~={UV_RELEASES}.0'`",
+    )
 
 
 def uv_program() -> str:

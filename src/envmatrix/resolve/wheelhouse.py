@@ -2,36 +2,29 @@
 
 pip downloads the wheels, so the user's indexes, credentials, certificates and proxies count. uv
 downloads interpreters (`resolve/interpreters.py`). A file whose hash is not the hash in the lock is
-put aside (quarantine) and downloaded again. No build gets such a file.
+put aside (quarantine) and downloaded again. An archive that would write outside of its folder is
+refused. No build gets such a file.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
-from envmatrix.model.causes import SURROUNDINGS, classify
-from envmatrix.model.errors import DiskError, InputError, NetworkError, SurroundingsError
+from envmatrix.model.errors import InputError, NetworkError, SurroundingsError
 from envmatrix.model.interpreters import Interpreter, Wanted
 from envmatrix.model.locks import Lock, Wheel, check_wheel
+from envmatrix.resolve.archives import outside
+from envmatrix.resolve.downloading import Downloads, target_of
 from envmatrix.resolve.interpreters import Interpreters, other_bytes
-from envmatrix.resolve.pip_settings import pip_environment, pip_settings
-from envmatrix.resolve.programs import TooSlowError, run_program
-from envmatrix.resolve.tags import platform_tags
-from envmatrix.resolve.uv_output import without_addresses
-
-# How long the download of some wheels may take in all. A server that drips is slower.
-DOWNLOAD_SECONDS = 600.0
-_BYTES_A_SECOND = 256 * 1024
-_OF_UNKNOWN_SIZE = 2**30
+from envmatrix.resolve.pip_settings import pip_settings
+from envmatrix.store.files import using
 
 
 class Wheelhouse:
@@ -54,6 +47,7 @@ class Wheelhouse:
         self._checking = threading.Lock()
         self._sound: set[Path] = set()
         self._downloaded: set[Path] = set()
+        self._downloads = Downloads(self._stopped)
 
     @cached_property
     def _interpreters(self) -> Interpreters:
@@ -94,13 +88,14 @@ class Wheelhouse:
             NetworkError: a file cannot be downloaded.
             SurroundingsError: the disk is full, or a file on it cannot be used.
         """
-        with self._downloading, _using(self.root):
+        with self._downloading, using(self.root):
             self._remove_leftovers()
             wanted = [wheel for wheel in lock.wheels if not self._is_sound(wheel)]
             size = sum(wheel.size for wheel in wanted)
             if wanted:
                 with self._incoming() as folder:
-                    self._download(wanted, folder, _target(python, glibc, arch), index)
+                    target = target_of(python, glibc, arch)
+                    self._downloads.bring(wanted, folder, target, index)
                     for wheel in wanted:
                         self._keep(folder, wheel)
                         self._downloaded.add(self.path(wheel))
@@ -119,7 +114,7 @@ class Wheelhouse:
         filename = self._interpreters.newest(wanted)
         if known and known.filename == filename:
             return known
-        with self._downloading, _using(self.root):
+        with self._downloading, using(self.root):
             self._remove_leftovers()
             return self._bring(filename)
 
@@ -132,6 +127,7 @@ class Wheelhouse:
             found = Interpreter(filename, sha256, arrived.stat().st_size)
             if pinned not in (None, found):
                 raise other_bytes(filename, sha256)
+            _check_members(arrived, filename)
             place = self.path(found)
             place.parent.mkdir(parents=True, exist_ok=True)
             arrived.replace(place)
@@ -152,9 +148,12 @@ class Wheelhouse:
         """Return whether a file is here and has its SHA-256. Put the file aside where it has not.
 
         Each file is read once in the life of this object: many cells of a run share wheels.
+
+        Raises:
+            SurroundingsError: the file cannot be read, or would write outside of its folder.
         """
         path = self.path(wanted)
-        with self._checking, _using(path):
+        with self._checking, using(path):
             if path in self._sound:
                 return True
             if not path.exists():
@@ -164,6 +163,8 @@ class Wheelhouse:
             if found != wanted.sha256:
                 self._quarantine(wanted, found)
                 return False
+            if isinstance(wanted, Wheel):  # To read an interpreter again takes a second.
+                _check_members(path, wanted.filename)
             self._sound.add(path)
             return True
 
@@ -181,7 +182,7 @@ class Wheelhouse:
         for path in map(self.path, wheels):
             if path not in self._downloaded:
                 continue
-            with self._checking, _using(path):
+            with self._checking, using(path):
                 path.unlink(missing_ok=True)
                 with suppress(OSError):  # another file of the same bytes has another name there
                     path.parent.rmdir()
@@ -199,67 +200,6 @@ class Wheelhouse:
             f"the damaged file is in {place.parent}"
         )
 
-    def _download(
-        self, wheels: Sequence[Wheel], folder: Path, target: Sequence[str], index: str | None
-    ) -> None:
-        for wheel in wheels:
-            self.path(wheel)  # No line that pip reads can be an option, whoever made the lock.
-        wanted = folder / "requirements.txt"
-        wanted.write_text(
-            "".join(
-                f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in wheels
-            ),
-            encoding="utf-8",
-        )
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "--no-input",
-            "download",
-            "--requirement",
-            str(wanted),
-            "--require-hashes",
-            "--no-deps",
-            # pip obeys upper bounds on Python and would refuse some wheels that uv chose. uv
-            # ignores these bounds, because most of them are guesses.
-            "--ignore-requires-python",
-            "--only-binary",
-            ":all:",
-            "--no-cache-dir",
-            "--disable-pip-version-check",
-            "--progress-bar",
-            "off",
-            "--quiet",
-            "--dest",
-            str(folder),
-            *target,
-        ]
-        # The first attempt goes without the variant's own index: the user's settings may provide
-        # every wheel, and an index that cannot be reached costs minutes of retries.
-        attempts = [command] + ([[*command, "--extra-index-url", index]] if index else [])
-        # pip's temporary files then lie on the disk whose space was checked, and are removed with
-        # the folder.
-        environment = pip_environment(os.environ) | {"TMPDIR": str(folder)}
-        size = sum(wheel.size or _OF_UNKNOWN_SIZE for wheel in wheels)
-        output = ""
-        for attempt in attempts:
-            try:
-                result = run_program(
-                    attempt,
-                    environment=environment,
-                    folder=Path.cwd(),  # pip's settings may hold paths that begin here
-                    seconds=DOWNLOAD_SECONDS + size / _BYTES_A_SECOND,
-                    stopped=self._stopped,
-                )
-            except TooSlowError as error:
-                output = f"ERROR: the download {error}"
-                continue
-            if result.returncode == 0:
-                return
-            output = result.stderr
-        raise _failure(wheels, output)
-
     def _keep(self, folder: Path, wheel: Wheel) -> None:
         arrived = folder / wheel.filename
         if not arrived.exists():
@@ -267,8 +207,9 @@ class Wheelhouse:
                 f"pip brought no {wheel.filename}",
                 next_step="lock the cell again: the index has changed",
             )
+        _check_members(arrived, wheel.filename)
         place = self.path(wheel)
-        with _using(place):
+        with using(place):
             place.parent.mkdir(parents=True, exist_ok=True)
             arrived.replace(place)
 
@@ -287,45 +228,16 @@ class Wheelhouse:
                 )
 
 
-@contextmanager
-def _using(path: Path) -> Iterator[None]:
-    """Turn an error of the operating system into one that names the file.
+def _check_members(path: Path, filename: str) -> None:
+    """Check that no member of an archive would be written outside of its folder.
 
     Raises:
-        SurroundingsError: the disk or the permissions failed.
+        SurroundingsError: one would, and which.
     """
-    try:
-        yield
-    except OSError as error:
+    if member := outside(path):
         raise SurroundingsError(
-            f"cannot use {path}: {error.strerror or error}",
+            f"{filename} is refused: it would write {member} outside of its folder",
             where=str(path),
-            next_step="check the disk and the permissions, then run again",
-        ) from error
-
-
-def _failure(wheels: Sequence[Wheel], output: str) -> SurroundingsError:
-    """Return the error that tells why pip could not download these wheels."""
-    names = wheels[0].filename + (f" and {len(wheels) - 1} more" if len(wheels) > 1 else "")
-    found = classify(output, SURROUNDINGS)
-    if found and found.kind == "disk-full":
-        return DiskError(
-            f"{names} cannot be downloaded: {found.cause}",
-            next_step="free some disk, then run again",
+            next_step="take another release of it, and tell its publisher",
+            kind="unsafe-archive",
         )
-    said = [line for line in output.splitlines() if "ERROR" in line]
-    return NetworkError(
-        f"{names} cannot be downloaded: "
-        + without_addresses(" ".join(said or ["pip said nothing"]))[:600],
-        next_step="check the index and the network, then run again",
-    )
-
-
-def _target(python: str, glibc: str, arch: str) -> list[str]:
-    tag = "cp" + python.replace(".", "")
-    arguments = ["--python-version", python, "--implementation", "cp"]
-    for abi in (tag, "abi3", "none"):
-        arguments += ["--abi", abi]
-    for platform in platform_tags(glibc, arch):
-        arguments += ["--platform", platform]
-    return arguments

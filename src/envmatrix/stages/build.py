@@ -241,16 +241,27 @@ class Builder:
         """Return whether the engine has the image of a cell, built on its base or pulled."""
         return self._is_built_here(cell, lock) or self.is_pulled(cell, lock, may_pull=False)
 
+    def has_base(self, cell: Cell) -> bool:
+        """Return whether the engine has the base of a cell as it is now."""
+        return self._recorded_base(cell) is not None
+
+    def _recorded_base(self, cell: Cell) -> Built | None:
+        files = self.building.folders.base(cell)
+        if files is None or self.fresh:
+            return None
+        found = (
+            self.images.recorded(Step.BASE, recipe_key(files, os))
+            for os in self.systems.recorded(cell)
+        )
+        return next(filter(None, found), None)
+
     def _is_built_here(self, cell: Cell, lock: Lock) -> bool:
         """Return whether the engine has the image of a cell on the base as it is now."""
-        base_files = self.building.folders.base(cell)
-        if base_files is None or self.fresh:
+        base = self._recorded_base(cell)
+        if base is None:
             return False
-        for os in self.systems.recorded(cell):
-            if base := self.images.recorded(Step.BASE, recipe_key(base_files, os)):
-                files = self.building.folders.cell(cell, lock)
-                return self.images.recorded(Step.CELL, recipe_key(files, base)) is not None
-        return False
+        files = self.building.folders.cell(cell, lock)
+        return self.images.recorded(Step.CELL, recipe_key(files, base)) is not None
 
     # --- one step
 
@@ -399,13 +410,16 @@ def _logging(path: Path, look: Callable[[], None]) -> Iterator[Callable[[str], N
     """Yield what writes inert text to a log, and has a `look` at the disk each time."""
     with using(path, "write"):
         make_folder(path.parent)
-        opened = path.open("w", encoding="utf-8")
-    with opened as file:
+        file = path.open("w", encoding="utf-8")
 
-        def write(text: str) -> None:
-            with using(path, "write"):
-                file.write(inert(text))
-                file.flush()
-            look()
+    def write(text: str) -> None:
+        with using(path, "write"):
+            file.write(inert(text))
+            file.flush()
+        look()
 
+    try:
         yield write
+    finally:
+        with using(path, "write"):  # To close it writes what a full disk did not take before.
+            file.close()

@@ -1,10 +1,11 @@
-"""The check that a plan fits on the disk. It runs before any work starts."""
+"""The checks of the disk: that a plan fits, and during the run that there is room to go on."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
@@ -20,6 +21,8 @@ UNPACKED = 3.5
 BASE_BYTES = 400_000_000
 PACKAGES_BYTES = 300_000_000
 """A compiler with what it needs, installed (measured: 286 MB)."""
+HEADROOM = 10_000_000
+"""What a run needs on each disk beside wheels and images: logs, records, the engine's own files."""
 
 
 def check_disk(builder: Builder, ahead: Sequence[Locked], options: Options) -> None:
@@ -30,18 +33,44 @@ def check_disk(builder: Builder, ahead: Sequence[Locked], options: Options) -> N
     """
     images = UNPACKED * _installed(builder, ahead, options)
     cells = [one.cell for one in ahead]
-    images += BASE_BYTES * len({cell.base_id for cell in cells})
+    bases = {cell.base_id: cell for cell in cells}.values()
+    images += BASE_BYTES * sum(not builder.has_base(cell) for cell in bases)
     images += PACKAGES_BYTES * len(
         {(cell.base_id, cell.packages) for cell in cells if cell.packages}
     )
-    _check_space(
-        [
-            (_made(builder.wheelhouse.root), _missing(builder, ahead, options)),
-            (builder.engine.root, images),
-        ],
-        "free some disk, or select fewer cells"
-        + ("" if options.prune else ", or give --prune: it removes what no cell ahead needs"),
-    )
+    if ahead:
+        _check_space(builder, _missing(builder, ahead, options), images, options)
+
+
+@dataclass
+class Gate:
+    """Lets work begin only while there is room for it: other programs fill the disk meanwhile.
+
+    The cells whose ids are in `unbuilt` need room. Once work has failed for want of disk, another
+    cell is begun only where all that it needs is free.
+    """
+
+    builder: Builder
+    options: Options
+    unbuilt: Collection[str]
+    _was_full: bool = False
+
+    def check(self, one: Locked) -> None:
+        """Refuse to begin a piece of work for a cell.
+
+        Raises:
+            DiskError: with how much is needed and how much there is.
+        """
+        if one.cell.id not in self.unbuilt:
+            return
+        if self._was_full:
+            check_disk(self.builder, [one], self.options)
+        else:
+            _check_space(self.builder, 0, 0, self.options)
+
+    def hear(self, kind: str) -> None:
+        """Hear the class of a judgement that ended a piece of work."""
+        self._was_full = self._was_full or kind == DiskError.kind
 
 
 def _made(folder: Path) -> Path:
@@ -91,17 +120,25 @@ class _Needed:
         return max(accumulate(changes[place] for place in sorted(changes)), default=0)
 
 
-def _check_space(needs: Iterable[tuple[Path | None, float]], remedy: str) -> None:
+def _check_space(builder: Builder, wheels: float, images: float, options: Options) -> None:
+    """Refuse where the disk of wheels or that of images, which may be one, has too little free."""
+    needs = [(_made(builder.wheelhouse.root), wheels), (builder.engine.root, images)]
     by_device: dict[int, tuple[Path, float]] = {}
     for folder, size in needs:
         if folder is not None and folder.exists():
             device = folder.stat().st_dev
-            by_device[device] = (folder, by_device.get(device, (folder, 0.0))[1] + size)
+            before = by_device.get(device, (folder, 0.0))[1]
+            by_device[device] = (folder, before + size + HEADROOM)
     for folder, size in by_device.values():
         free = shutil.disk_usage(folder).free
         if size > free:
             raise DiskError(
                 f"this needs about {decimal(int(size))} of disk and {decimal(free)} are free",
                 where=str(folder),
-                next_step=remedy,
+                next_step="free some disk, or select fewer cells"
+                + (
+                    ""
+                    if options.prune
+                    else ", or give --prune: it removes what no cell ahead needs"
+                ),
             )

@@ -14,7 +14,7 @@ from envmatrix.model.probe_results import Way
 from envmatrix.model.verdicts import LOCKED, RUN, Judgement, Verdict, excluded_by_rule
 from envmatrix.probes.judging import judge_cell
 from envmatrix.stages.build import Builder, Building
-from envmatrix.stages.disk import check_disk
+from envmatrix.stages.disk import Gate, check_disk
 from envmatrix.stages.evidence import EvidenceMaker
 from envmatrix.stages.graph import Item, run_graph
 from envmatrix.stages.lock import Found, Locked, Locking
@@ -139,7 +139,8 @@ class Runner:
             )
             _expect(items, progress)
             by_id = {one.cell.id: one for one in cells}
-            worker = Worker(by_id, builder, self.probing, options, progress, pulled)
+            gate = Gate(builder, options, {one.cell.id for one in unbuilt})
+            worker = Worker(by_id, builder, self.probing, options, progress, gate, pulled)
 
             def do(item: Item, results: Mapping[str, Result]) -> Result:
                 result = worker.do(item, results)

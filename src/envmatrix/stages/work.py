@@ -11,10 +11,11 @@ from typing import Protocol, TypeVar
 
 from envmatrix.engine.process import Cancelled
 from envmatrix.model.digests import digest
-from envmatrix.model.errors import EnvmatrixError, SurroundingsError
+from envmatrix.model.errors import EnvmatrixError
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.render.sharing import Beginning, Sharing
 from envmatrix.stages.build import Builder
+from envmatrix.stages.disk import Gate
 from envmatrix.stages.graph import Item
 from envmatrix.stages.lock import Locked
 from envmatrix.stages.options import DOWNLOAD, ENGINE, Options
@@ -23,6 +24,7 @@ from envmatrix.stages.probe import Probed, Probing
 from envmatrix.stages.progress import Progress
 from envmatrix.stages.recipes import Built
 from envmatrix.stages.shards import BYTES_A_SECOND
+from envmatrix.store.files import refusal
 
 
 class Kind(StrEnum):
@@ -206,7 +208,7 @@ def _cells_needing(ordered: Sequence[Locked]) -> Mapping[str, Sequence[str]]:
 class Worker:
     """Does the items of a run, with one engine. `cells` are those of the run, by id.
 
-    The cells whose id is in `pulled` come from a registry.
+    The cells whose id is in `pulled` come from a registry. `gate` lets work begin.
     """
 
     cells: Mapping[str, Locked]
@@ -214,6 +216,7 @@ class Worker:
     probing: Probing
     options: Options
     progress: Progress
+    gate: Gate
     pulled: Collection[str] = ()
 
     def do(self, item: Item, results: Mapping[str, Result]) -> Result:
@@ -225,9 +228,9 @@ class Worker:
         inputs = [results[key] for key in item.inputs]
         match Kind(item.kind):
             case Kind.BASE:
-                return self._told(item.kind, item.subject, lambda: self.builder.base(one.cell))
+                return self._made(item, one, lambda: self.builder.base(one.cell))
             case Kind.FETCH:
-                return self._told(item.kind, item.subject, lambda: self._fetch(one))
+                return self._made(item, one, lambda: self._fetch(one))
             case Kind.LAYER:
                 return self._layer(item, one, inputs)
             case Kind.BUILD:
@@ -255,10 +258,11 @@ class Worker:
         names = [wheel.name for wheel in steps[-1]] if steps else one.cell.packages
         more = sum(map(len, steps or [names])) - 1
         name = names[0] + (f" and {more} more" if more else "")
-        built = self._told(
-            item.kind,
-            name,
+        built = self._made(
+            item,
+            one,
             lambda: self.builder.layer(one.cell, one.lock, base, item.steps),
+            name,
         )
         return built if isinstance(built, Built) else None
 
@@ -285,9 +289,7 @@ class Worker:
                 self.progress.finished(item.kind, item.subject, earlier.kind, reused=False)
                 return earlier
         assert isinstance(base, Built)  # noqa: S101  (for the type checker: nothing else is left)
-        return self._told(
-            item.kind, item.subject, lambda: self.builder.cell(one.cell, one.lock, base)
-        )
+        return self._made(item, one, lambda: self.builder.cell(one.cell, one.lock, base))
 
     def _probe(self, item: Item, one: Locked, inputs: Sequence[Result]) -> Probed | Judgement:
         built = inputs[0]
@@ -305,12 +307,24 @@ class Worker:
             engine.images.remove(built.image.id)
         return probed
 
+    def _made(
+        self, item: Item, one: Locked, work: Callable[[], Done | Judgement], name: str = ""
+    ) -> Done | Judgement:
+        """Do work that fills the disk, where there is room for it."""
+
+        def within_room() -> Done | Judgement:
+            self.gate.check(one)
+            return work()
+
+        return self._told(item.kind, name or item.subject, within_room)
+
     def _told(
         self, stage: str, subject: str, work: Callable[[], Done | Judgement]
     ) -> Done | Judgement:
         self.progress.started(stage, subject)
         result = _caught(stage, work)
         if isinstance(result, Judgement):
+            self.gate.hear(result.kind)
             self.progress.finished(stage, subject, result.kind, reused=False)
         else:
             self.progress.finished(stage, subject, result.said, reused=result.reused)
@@ -323,12 +337,10 @@ def _caught(stage: str, work: Callable[[], Done | Judgement]) -> Done | Judgemen
     except Cancelled:
         raise KeyboardInterrupt from None
     except EnvmatrixError as error:
-        return Judgement(Verdict.UNKNOWN, stage, error.kind, error.what[:400], error.next_step)
+        return _unknown(stage, error)
     except OSError as error:
-        return Judgement(
-            Verdict.UNKNOWN,
-            stage,
-            SurroundingsError.kind,
-            f"the operating system refused: {error}"[:400],
-            "check the disk and the permissions, then run again",
-        )
+        return _unknown(stage, refusal(error, "the operating system refused"))
+
+
+def _unknown(stage: str, error: EnvmatrixError) -> Judgement:
+    return Judgement(Verdict.UNKNOWN, stage, error.kind, error.what[:400], error.next_step)

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from envmatrix.model.errors import SurroundingsError
+from envmatrix.model.errors import DiskError, SurroundingsError
 from envmatrix.model.text import inert
 from envmatrix.store.layout import STATE
 
@@ -46,15 +46,29 @@ def using(path: Path, verb: str = "use") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SurroundingsError(
-            f"cannot {verb} {path}: {error.strerror or error}",
-            where=str(path),
-            next_step=_next_step(error, path),
-        ) from error
+        raise refusal(error, f"cannot {verb} {path}", path) from error
+
+
+def refusal(error: OSError, what: str, path: Path | None = None) -> SurroundingsError:
+    """Return what the operating system refused as an error that says what to do.
+
+    `what` says what was tried. Without a path, the error knows it, or nobody does. A full disk is
+    a `DiskError`, so that whoever catches it can tell it from other refusals.
+    """
+    if path is None:
+        named = isinstance(error.filename, str | bytes)
+        path = Path(os.fsdecode(error.filename)) if named else Path()
+    kind = DiskError if error.errno in _FULL else SurroundingsError
+    return kind(
+        f"{what}: {error.strerror or error}",
+        where=str(path),
+        next_step=_next_step(error, path),
+        kind="read-only" if error.errno == errno.EROFS else "",
+    )
 
 
 def _next_step(error: OSError, path: Path) -> str:
-    there = next((folder for folder in path.parents if os.path.isdir(folder)), Path.cwd())  # noqa: PTH112  (Path.is_dir raises where a folder cannot be searched)
+    there = next((folder for folder in path.parents if os.path.isdir(folder)), Path())  # noqa: PTH112  (Path.is_dir raises where a folder cannot be searched)
     folder = shlex.quote(str(there))
     if error.errno in _FULL:
         return f"free some room (`df -h {folder}; df -i {folder}` shows what is left), run again"
@@ -62,7 +76,7 @@ def _next_step(error: OSError, path: Path) -> str:
         return "this file system is read-only: work in a copy of the project that can be written"
     if error.errno in _FORBIDDEN:
         return f"`ls -ld {folder}` shows whose folder this is: make it writable, then run again"
-    return "check the disk and the permissions"
+    return "check the disk and the permissions, then run again"
 
 
 def make_folder(folder: Path) -> None:

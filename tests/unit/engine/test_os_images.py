@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from disks import small_disk
 
 from envmatrix.engine import os_images
 from envmatrix.engine.os_images import HOOKS, environment, make_root
@@ -177,6 +178,20 @@ def test_a_failure_is_told_with_the_end_of_the_log(program: Path, tmp_path: Path
     root = tmp_path / "roots" / "bookworm.tar"
     assert root.read_text() == "whole\n"
     assert list(root.parent.iterdir()) == [root]
+
+
+@pytest.mark.parametrize("options", ["size=64k", "size=64m,nr_inodes=3"])
+def test_a_full_disk_is_told_where_the_program_cannot_say_so(
+    program: Path, tmp_path: Path, options: str
+) -> None:
+    """A log on a full disk says nothing. The disk is named, and nothing is left on it."""
+    (program / "fail").write_text("")
+    with small_disk(tmp_path / "roots", options) as disk:
+        with pytest.raises(ToolError, match="the disk is full") as caught:
+            make(tmp_path)
+        assert caught.value.kind == "disk-full"
+        assert caught.value.where == str(disk)
+        assert not list(disk.glob("bookworm*"))
 
 
 def test_a_machine_without_mmdebstrap_is_told_how_to_get_it(

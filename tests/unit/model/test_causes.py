@@ -125,7 +125,7 @@ def test_every_class_is_documented(root: Path) -> None:
     assert [kind for kind in sorted(known) if f"`{kind}`" not in rows] == []
 
 
-UNTESTED = {"rate-limited", "not-executable", "binary-mismatch", "no-wheel"}
+UNTESTED = {"rate-limited", "not-executable", "binary-mismatch"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from envmatrix.model.errors import InputError
+from envmatrix.model.errors import InputError, ToolError
 from envmatrix.resolve.pip_settings import (
     PipSettings,
     default_index,
@@ -226,6 +226,46 @@ def test_pip_is_asked_for_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("SECRET\n", "pip.conf:1"),
+        ("[global]\n\nSECRET\n", "pip.conf:3"),
+        ("[global]\nproxy = SECRET\nproxy = SECRET\n", "pip.conf:3"),
+        ("[global]\nproxy = \xe9\n", "pip.conf"),
+    ],
+)
+def test_settings_that_pip_cannot_read_are_not_passed_over(
+    text: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is named, and no line of it is shown. Without them the user's indexes are gone."""
+    config = tmp_path / "pip.conf"
+    config.write_bytes(text.encode("latin-1"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    with pytest.raises(InputError) as caught:
+        pip_settings.__wrapped__()
+    assert caught.value.where.endswith(where)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_setting_of_pip_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words are those of pip."""
+    monkeypatch.setenv("PIP_TIMEOUT", "soon")
+    with pytest.raises(InputError, match="soon"):
+        pip_settings.__wrapped__()
+
+
+def test_a_missing_pip_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python without pip cannot tell any settings."""
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setattr(sys, "executable", str(bare / "bin" / "python"))
+    with pytest.raises(ToolError, match="pip is missing"):
+        pip_settings.__wrapped__()
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         PipSettings("http://user:SECRET@[bad/simple"),
@@ -239,3 +279,22 @@ def test_an_address_that_is_none_is_refused_and_not_shown(settings: PipSettings)
     with pytest.raises(InputError, match="holds an address that is none") as caught:
         settings.check()
     assert "SECRET" not in str(caught.value)
+
+
+def test_a_user_without_a_home_gets_one_that_nobody_writes_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither pip nor uv starts without a home. uv then keeps nothing, unless it is told where."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert pip_environment({})["HOME"] == "/"
+    given = PipSettings().uv_environment({"PATH": "/bin"})
+    assert (given["HOME"], given["UV_NO_CACHE"]) == ("/", "1")
+    assert "UV_NO_CACHE" not in PipSettings().uv_environment({"UV_CACHE_DIR": "/somewhere"})
+
+
+def test_the_home_of_a_user_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Their settings and their netrc lie there."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert pip_environment({"HOME": str(tmp_path)}) == {"HOME": str(tmp_path)}
+    assert "UV_NO_CACHE" not in PipSettings().uv_environment({"HOME": str(tmp_path)})

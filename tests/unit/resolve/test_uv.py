@@ -138,4 +138,4 @@ def test_uv_that_cannot_be_started_is_named(
     with pytest.raises(ToolError, match="uv cannot be started") as caught:
         run(tmp_path)
     assert caught.value.where == str(tmp_path / "gone")
-    assert "reinstall" in caught.value.next_step
+    assert "--force-reinstall" in caught.value.next_step

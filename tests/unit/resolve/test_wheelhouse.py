@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from disks import small_disk
 
 from envmatrix.model.errors import DiskError, InputError, NetworkError, SurroundingsError
 from envmatrix.model.locks import Lock, Wheel
@@ -318,31 +319,26 @@ def test_a_file_that_cannot_be_read_is_named(place: Place) -> None:
 
 
 @pytest.fixture
-def small_disk(place: Place) -> Iterator[Path]:
+def cramped(place: Place) -> Iterator[Path]:
     """A disk with room for two wheels and a half below the wheelhouse."""
-    disk = place.root / "wheelhouse"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs to mount a disk that is too small")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with small_disk(place.root / "wheelhouse", "size=256k") as disk:
+        yield disk
 
 
-def test_a_full_disk_is_reported_and_no_wheel_is_lost(place: Place, small_disk: Path) -> None:
+def test_a_full_disk_is_reported_and_no_wheel_is_lost(place: Place, cramped: Path) -> None:
     """Once there is room again, the same wheelhouse goes on."""
     here, ahead = place.publish("here"), place.publish("ahead")
     filler = place.publish("filler")
     wheelhouse = place.wheelhouse()
     fetch(wheelhouse, here)
-    ballast = small_disk / "ballast"
+    ballast = cramped / "ballast"
     ballast.write_bytes(place.published(filler))
 
     with pytest.raises(DiskError, match=f"{ahead.filename} cannot be downloaded: the disk is full"):
         fetch(wheelhouse, here, ahead)
     wheelhouse.check(lock_of(here))
     assert place.published(here) == served(wheelhouse, here)
-    assert not list(small_disk.glob("incoming-*"))
+    assert not list(cramped.glob("incoming-*"))
 
     ballast.unlink()
     assert ahead.size == fetch(wheelhouse, here, ahead)
@@ -385,7 +381,7 @@ def test_a_hostile_wheel_starts_no_program(place: Place, monkeypatch: pytest.Mon
     def start(*_: object, **__: object) -> None:
         raise AssertionError("a program was started")
 
-    monkeypatch.setattr("envmatrix.resolve.wheelhouse.run_program", start)
+    monkeypatch.setattr("envmatrix.resolve.downloading.run_program", start)
     good = place.publish("good")
     hostile = (
         replace(good, name="--no-binary=x,:all:,y"),
@@ -415,7 +411,7 @@ def test_pip_gets_no_keyboard_and_no_settings_of_other_things(
         seen.update(options, command=command)
         return subprocess.CompletedProcess(command, 1, "", "ERROR: no")
 
-    monkeypatch.setattr("envmatrix.resolve.wheelhouse.run_program", start)
+    monkeypatch.setattr("envmatrix.resolve.downloading.run_program", start)
     monkeypatch.setenv("PIP_NO_BINARY", ":all:")
     with pytest.raises(NetworkError):
         fetch(place.wheelhouse(), place.publish("good"))
@@ -434,9 +430,68 @@ def test_a_download_that_drips_ends(place: Place, monkeypatch: pytest.MonkeyPatc
     def start(*_: object, **__: object) -> None:
         raise TooSlowError("timed out after 600 s")
 
-    monkeypatch.setattr("envmatrix.resolve.wheelhouse.run_program", start)
+    monkeypatch.setattr("envmatrix.resolve.downloading.run_program", start)
     with pytest.raises(NetworkError, match="the download timed out after 600 s"):
         fetch(place.wheelhouse(), wheel)
+
+
+def test_after_two_slow_downloads_no_other_one_begins(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download that ends in time between them lets others begin."""
+    started = []
+
+    def slow(*_: object, **__: object) -> None:
+        started.append("slow")
+        raise TooSlowError("timed out after 600 s")
+
+    one, two, three = (place.publish(name) for name in ("one", "two", "three"))
+    wheelhouse = place.wheelhouse()
+
+    def refusal(wheel: Wheel) -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr("envmatrix.resolve.downloading.run_program", slow)
+            with pytest.raises(NetworkError) as caught:
+                fetch(wheelhouse, wheel)
+        return caught.value.what
+
+    assert "timed out" in refusal(one)
+    assert three.size == fetch(wheelhouse, three)
+    assert "timed out after" in refusal(one)
+    assert "timed out after" in refusal(two)
+    assert refusal(two).startswith(f"{two.filename} cannot be downloaded: it was not tried")
+    assert len(started) == 3
+    assert two.size == fetch(place.wheelhouse(), two)
+
+
+def test_the_wheel_at_fault_is_named(place: Place) -> None:
+    """It need not be the first one. The others are not at fault."""
+    first, second, third = (place.publish(name) for name in ("first", "second", "third"))
+    damage(place.index / second.filename, flip)
+    with pytest.raises(NetworkError) as caught:
+        fetch(place.wheelhouse(), first, second, third)
+    assert caught.value.what.startswith(f"{second.filename} cannot be downloaded: other bytes came")
+    assert caught.value.kind == "mirror"
+
+
+def test_an_archive_that_leaves_its_folder_is_never_used(place: Place) -> None:
+    """It is refused when it arrives, and where an earlier run kept it."""
+    wheel = place.publish("hostile")
+    with zipfile.ZipFile(place.index / wheel.filename, "a") as file:
+        file.writestr("../outside.py", "")
+    data = place.published(wheel)
+    wheel = replace(wheel, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+    wheelhouse = place.wheelhouse()
+    with pytest.raises(SurroundingsError, match=r"it would write \.\./outside\.py") as caught:
+        fetch(wheelhouse, wheel)
+    assert caught.value.kind == "unsafe-archive"
+    path = wheelhouse.path(wheel)
+    assert not path.exists()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    for use in (wheelhouse.check, lambda lock: fetch(wheelhouse, *lock.wheels)):
+        with pytest.raises(SurroundingsError, match="is refused"):
+            use(lock_of(wheel))
 
 
 def test_what_pip_says_of_an_address_is_not_told(
@@ -448,11 +503,11 @@ def test_what_pip_says_of_an_address_is_not_told(
         said = "ERROR: HTTP error 403 for https://TOKEN@index.example/TOKEN/good.whl"
         return subprocess.CompletedProcess(command, 1, "", said)
 
-    monkeypatch.setattr("envmatrix.resolve.wheelhouse.run_program", start)
+    monkeypatch.setattr("envmatrix.resolve.downloading.run_program", start)
     with pytest.raises(NetworkError) as caught:
         fetch(place.wheelhouse(), place.publish("good"))
     assert "TOKEN" not in str(caught.value)
-    assert "HTTP error 403" in str(caught.value)
+    assert "HTTP 403" in str(caught.value)
 
 
 def test_only_what_was_downloaded_is_discarded(place: Place) -> None:

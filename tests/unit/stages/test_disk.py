@@ -15,7 +15,7 @@ from small_project import CUDA, GOOD, OLD, Folder, Told
 from envmatrix.model.errors import DiskError
 from envmatrix.model.locks import Lock, Wheel
 from envmatrix.stages.build import Builder
-from envmatrix.stages.disk import check_disk
+from envmatrix.stages.disk import HEADROOM, Gate, check_disk
 from envmatrix.stages.lock import Locked
 from envmatrix.stages.options import Options
 
@@ -192,3 +192,51 @@ def test_the_disk_of_a_folder_that_is_not_made_yet_counts(
     with project.workspace().runner.building.open(Options(), Told()) as elsewhere:
         assert not elsewhere.wheelhouse.root.exists()
         assert "about 1.0 GB" in refusal(elsewhere, ahead(project, good=1)).what
+
+
+def test_a_base_that_is_there_needs_no_disk(
+    project: Folder, fake: FakeEngine, free: SimpleNamespace
+) -> None:
+    """Only the wheel and its layers count then."""
+    fake.facts = Facts(root=str(project.root))
+    free.free = GIGABYTE
+    project.workspace().runner.run(project.cells(GOOD), Options(1), Told())
+    with project.workspace().runner.building.open(Options(), Told()) as builder:
+        assert "about 4.5 GB" in refusal(builder, ahead(project, good=1)).what
+
+
+def test_work_begins_while_there_is_some_room(
+    builder: Builder, project: Folder, free: SimpleNamespace
+) -> None:
+    """The plan was found to fit, so only what logs and records need is asked for."""
+    (one,) = ahead(project, good=1)
+    gate = Gate(builder, Options(1), {one.cell.id})
+    free.free = HEADROOM * 2
+    gate.check(one)
+    free.free = HEADROOM * 2 - 1
+    with pytest.raises(DiskError, match=r"about 20\.0 MB of disk"):
+        gate.check(one)
+
+
+def test_work_begins_only_where_all_fits_once_the_disk_was_full(
+    builder: Builder, project: Folder, free: SimpleNamespace
+) -> None:
+    """Another failure changes nothing."""
+    (one,) = ahead(project, good=1)
+    gate = Gate(builder, Options(1), {one.cell.id})
+    free.free = GIGABYTE
+    gate.hear("blocked")
+    gate.check(one)
+    gate.hear("disk-full")
+    with pytest.raises(DiskError, match=r"about 4\.9 GB"):
+        gate.check(one)
+    free.free = 5 * GIGABYTE
+    gate.check(one)
+
+
+def test_a_cell_that_is_built_begins_on_a_full_disk(builder: Builder, project: Folder) -> None:
+    """It needs nothing: its image is there."""
+    (one,) = ahead(project, good=1)
+    gate = Gate(builder, Options(1), ())
+    gate.hear("disk-full")
+    gate.check(one)

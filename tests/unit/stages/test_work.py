@@ -10,6 +10,7 @@ from fake_engine import Exit, FakeEngine, StepFails, VanishesMidBuild
 from small_project import BASE, GOOD, OLD, Folder, Told
 
 from envmatrix.model.verdicts import Judgement, Verdict
+from envmatrix.stages.disk import Gate
 from envmatrix.stages.graph import Item
 from envmatrix.stages.options import Options
 from envmatrix.stages.probe import Probed
@@ -57,7 +58,8 @@ def shift(project: Folder, options: Options, monkeypatch: pytest.MonkeyPatch) ->
     runner, told = workspace.runner, Told()
     with runner.building.open(options, told) as builder:
         by_id = {one.cell.id: one for one in cells}
-        worker = Worker(by_id, builder, runner.probing, options, told)
+        gate = Gate(builder, options, ())
+        worker = Worker(by_id, builder, runner.probing, options, told, gate)
         items = items_of(cells, cells, workspace.sharing, options)
         yield Shift(worker, told, {item.kind: item for item in reversed(items)})
 

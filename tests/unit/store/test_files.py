@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from disks import read_only, small_disk
 
-from envmatrix.model.errors import SurroundingsError
-from envmatrix.store.files import names, remove, sweep, to_text, using, write_text
+from envmatrix.model.errors import DiskError, SurroundingsError
+from envmatrix.store.files import names, refusal, remove, sweep, to_text, using, write_text
 
 
 def test_a_file_is_replaced_whole_and_readable(tmp_path: Path) -> None:
@@ -130,28 +132,28 @@ def test_each_refusal_has_its_next_step(tmp_path: Path, number: int, told: str) 
     assert f"cannot write {path}: {os.strerror(number)}" == caught.value.what
     assert str(path) == caught.value.where
     assert told.format(tmp_path) in caught.value.next_step
+    full = number in {errno.ENOSPC, errno.EDQUOT}
+    assert isinstance(caught.value, DiskError) is full
+    assert caught.value.kind == (
+        "disk-full" if full else "read-only" if number == errno.EROFS else "infrastructure"
+    )
+
+
+@pytest.mark.parametrize("name", ["/somewhere/file", b"/somewhere/file", None, 7])
+def test_a_refusal_knows_its_file_or_nobody_does(name: str | bytes | int | None) -> None:
+    """An error may name its file as text, as bytes, by a number, or not at all."""
+    error = refusal(OSError(errno.EIO, "broken", name), "it was refused")
+    assert error.what == "it was refused: broken"
+    assert error.where == ("/somewhere/file" if isinstance(name, str | bytes) else ".")
 
 
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """Mounts tiny file systems in memory, with the options given."""
-    places: list[Path] = []
-
-    def mount(options: str) -> Path:
-        place = tmp_path / f"mounted{len(places)}"
-        place.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"nothing can be mounted here: {done.stderr}")
-        places.append(place)
-        return place
-
-    if os.geteuid():
-        pytest.skip("only root mounts a file system")
-    yield mount
-    for place in places:
-        subprocess.run(["umount", str(place)], check=True)
+    with ExitStack() as stack:
+        yield lambda options: stack.enter_context(
+            small_disk(tmp_path / f"mounted{options}", options)
+        )
 
 
 def write_all(paths: Iterable[Path], text: str) -> None:
@@ -184,7 +186,7 @@ def test_a_read_only_disk_leaves_the_old_file(mounted: Callable[[str], Path]) ->
     """On a read-only disk nothing is written or removed, and the error says so."""
     place = mounted("size=64k")
     write_text(place / "file", "old")
-    subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+    read_only(place)
     with pytest.raises(SurroundingsError, match="Read-only") as caught:
         write_text(place / "file", "new")
     assert "read-only" in caught.value.next_step
