@@ -13,8 +13,10 @@ import typer
 
 from envmatrix import __version__
 from envmatrix.cli import (
+    cleaning,
     comparing,
     diagnosing,
+    doctoring,
     locking,
     merging,
     planning,
@@ -77,6 +79,8 @@ for command in (
     recommending.recommend,
     comparing.diff,
     diagnosing.diagnose,
+    doctoring.doctor,
+    cleaning.clean,
     planning.probes,
     shell.shell,
     updating.outdated,

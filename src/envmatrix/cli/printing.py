@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from envmatrix.report.table import HEADINGS, MARKS, commands, row
 
 if TYPE_CHECKING:
     from envmatrix.probes.headers import Probe
+    from envmatrix.stages.doctor import Finding
 
 NAMED_WHEELS = 4
 """The wheels of a group that are named. The others are counted."""
@@ -259,3 +261,18 @@ def print_known(known: Known | None) -> None:
     if known:
         link = f" ({known.link})" if known.link else ""
         say(f"  matrix:  {known.said}{link}")
+
+
+_STATES = {"ok": "green", "warning": "yellow", "missing": "red", "unknown": "bright_black"}
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print a line for each finding of a machine, and below it the remedy where there is one."""
+    width = max((len(one.topic) for one in findings), default=0)
+    for one in findings:
+        said = f"{one.state:<8} {one.topic:<{width}}  {one.said}"
+        say(said, style=None if one.state == "ok" else _STATES[one.state])
+        if one.remedy:
+            say(f"{'':<8} {'':<{width}}  -> {one.remedy}")
+    counts = Counter(one.state for one in findings)
+    say(", ".join(f"{counts[state]} {state}" for state in counts))

@@ -7,13 +7,18 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
 from envmatrix.model.errors import DiskError
-from envmatrix.stages.build import Builder
+from envmatrix.render.sharing import Sharing
+from envmatrix.resolve.wheelhouse import Wheelhouse
 from envmatrix.stages.lock import Locked
 from envmatrix.stages.options import ENGINE, Options
+
+if TYPE_CHECKING:
+    from envmatrix.stages.build import Builder
 
 UNPACKED = 3.5
 """An installed cell takes this many times the bytes of its wheels (measured: 2.5 to 3.5)."""
@@ -28,45 +33,47 @@ def check_disk(builder: Builder, ahead: Sequence[Locked], options: Options) -> N
     Raises:
         DiskError: with how much is needed and how much there is.
     """
-    images = UNPACKED * _installed(builder, ahead, options)
-    cells = [one.cell for one in ahead]
-    images += BASE_BYTES * len({cell.base_id for cell in cells})
-    images += PACKAGES_BYTES * len(
-        {(cell.base_id, cell.packages) for cell in cells if cell.packages}
-    )
+    capacity = builder.engine.capacity
+    lanes = options.lanes(capacity)[ENGINE] if options.prune else None
     _check_space(
         [
-            (_made(builder.wheelhouse.root), _missing(builder, ahead, options)),
-            (builder.engine.root, images),
+            (
+                made(builder.wheelhouse.root),
+                wheels_needed(builder.wheelhouse, ahead, options.ahead(capacity)),
+            ),
+            (builder.engine.root, images_needed(builder.building.sharing, ahead, lanes)),
         ],
         "free some disk, or select fewer cells"
         + ("" if options.prune else ", or give --prune: it removes what no cell ahead needs"),
     )
 
 
-def _made(folder: Path) -> Path:
+def made(folder: Path) -> Path:
     """Return a folder, or the one above that is there: a first download makes the wheelhouse."""
     return next(place for place in (folder, *folder.parents) if place.exists())
 
 
-def _missing(builder: Builder, ahead: Sequence[Locked], options: Options) -> int:
-    """Return the bytes of downloaded wheels that are there at the same time."""
+def wheels_needed(wheelhouse: Wheelhouse, ahead: Sequence[Locked], width: int | None) -> int:
+    """Return the bytes of wheels to download for any `width` cells in a row. None: for all."""
     needed = _Needed()
     for place, one in enumerate(ahead):
-        for wheel in builder.wheelhouse.missing(one.lock):
+        for wheel in wheelhouse.missing(one.lock):
             needed.add(wheel.sha256, wheel.size, place)
-    return needed.peak(options.ahead(builder.engine.capacity))
+    return needed.peak(width)
 
 
-def _installed(builder: Builder, ahead: Sequence[Locked], options: Options) -> int:
-    """Return the bytes of the wheels that are installed at the same time."""
-    sharing = builder.building.sharing
+def images_needed(sharing: Sharing, ahead: Sequence[Locked], width: int | None) -> float:
+    """Return the bytes of the images of any `width` cells in a row, and of all their bases."""
     needed = _Needed()
     for place, one in enumerate(ahead):
         for layer in sharing.beginnings(one.cell, one.lock):
             needed.add(layer, sum(wheel.size for last in layer[1][-1:] for wheel in last), place)
-    lanes = options.lanes(builder.engine.capacity)[ENGINE]
-    return needed.peak(lanes if options.prune else None)
+    cells = [one.cell for one in ahead]
+    bases = {cell.base_id for cell in cells}
+    packages = {(cell.base_id, cell.packages) for cell in cells if cell.packages}
+    return (
+        UNPACKED * needed.peak(width) + BASE_BYTES * len(bases) + PACKAGES_BYTES * len(packages)
+    )
 
 
 class _Needed:
