@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -31,6 +32,7 @@ from envmatrix.report.table import HEADINGS, MARKS, commands, row
 
 if TYPE_CHECKING:
     from envmatrix.probes.headers import Probe
+    from envmatrix.stages.clean import Freed, Portion
     from envmatrix.stages.doctor import Finding
 
 NAMED_WHEELS = 4
@@ -276,3 +278,21 @@ def print_findings(findings: Sequence[Finding]) -> None:
             say(f"{'':<8} {'':<{width}}  -> {one.remedy}")
     counts = Counter(one.state for one in findings)
     say(", ".join(f"{counts[state]} {state}" for state in counts))
+
+
+def print_portions(portions: Sequence[Portion]) -> None:
+    """Print what can be freed, by kind with the bytes, and what stays and why."""
+    for one in portions:
+        if one.things or one.left:
+            say(f"{one.kind:<11} {decimal(one.size):>9}")
+        say(*(f"    {thing}" for thing in one.things))
+        say(*(f"    stays: {thing}: {why}" for thing, why in one.left))
+    say(f"about {decimal(sum(one.size for one in portions))} can be freed")
+
+
+def print_freed(freed: Sequence[Freed]) -> None:
+    """Print the bytes that are gone, by kind, and what stayed and why."""
+    for one in freed:
+        say(f"{one.kind:<11} {decimal(one.size):>9} freed")
+        warn(*(f"    stays: {thing}: {why}" for thing, why in one.stayed))
+    say(f"{decimal(sum(one.size for one in freed))} freed")

@@ -71,9 +71,7 @@ def images_needed(sharing: Sharing, ahead: Sequence[Locked], width: int | None) 
     cells = [one.cell for one in ahead]
     bases = {cell.base_id for cell in cells}
     packages = {(cell.base_id, cell.packages) for cell in cells if cell.packages}
-    return (
-        UNPACKED * needed.peak(width) + BASE_BYTES * len(bases) + PACKAGES_BYTES * len(packages)
-    )
+    return UNPACKED * needed.peak(width) + BASE_BYTES * len(bases) + PACKAGES_BYTES * len(packages)
 
 
 class _Needed:

@@ -134,7 +134,9 @@ def _emulation(connected: Engine, arch: str) -> Finding:
 def _room(connected: Engine, layout: Layout, work: Work | None) -> Iterator[Finding]:
     root = connected.root
     if root is None:
-        yield unknown("engine disk", "the engine keeps its images elsewhere, and tells no free room")
+        yield unknown(
+            "engine disk", "the engine keeps its images elsewhere, and tells no free room"
+        )
         return
     needed, for_what = 0, ""
     if work:

@@ -171,7 +171,9 @@ def gpu(work: Work | None) -> Iterator[Finding]:
     """Check the GPUs and the driver of this machine, and which CUDA lines the driver serves."""
     graphics = this_host().graphics
     if graphics is None:
-        wanted = work is not None and any(_cuda_of(work, one.cell.accelerator) for one in work.locked)
+        wanted = work is not None and any(
+            _cuda_of(work, one.cell.accelerator) for one in work.locked
+        )
         said = "no NVIDIA driver answers on this machine"
         if wanted:
             yield warning(

@@ -17,7 +17,7 @@ from envmatrix.store.holdings import Kind, holdings
 from envmatrix.store.layout import Layout
 
 FEW_FILES = 100_000
-"""An image of a large framework has 15,000 to 40,000 files. With fewer left, a run may end early."""
+"""An image of a large framework has tens of thousands of files. A run may end with fewer left."""
 MOUNTS = Path("/proc/self/mountinfo")
 _REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph"})
 _WITHOUT_LINKS = frozenset({"vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk"})
@@ -53,7 +53,9 @@ def state(layout: Layout) -> Iterator[Finding]:
 def _held(layout: Layout) -> Iterator[Finding]:
     found = holdings(layout)
     told = ", ".join(f"{one.kind} {decimal(one.size)}" for one in found if one.size)
-    yield fine("state", f"{layout.short(layout.state)} can be written and holds {told or 'nothing'}")
+    yield fine(
+        "state", f"{layout.short(layout.state)} can be written and holds {told or 'nothing'}"
+    )
     if left := [one for one in found if one.kind is Kind.TEMPORARY and one.paths]:
         count = sum(len(one.paths) for one in left)
         yield warning(
@@ -64,7 +66,8 @@ def _held(layout: Layout) -> Iterator[Finding]:
     for one in found:
         for path, why in one.left:
             yield warning(
-                "state", f"{layout.short(path)} is not used as it should be: {why}",
+                "state",
+                f"{layout.short(path)} is not used as it should be: {why}",
                 f"ls -ld {shlex.quote(str(path))}",
             )
 
@@ -79,7 +82,9 @@ def disk(layout: Layout, work: Work | None) -> Iterator[Finding]:
     if work:
         wheelhouse = Wheelhouse(layout.wheelhouse, lambda _: None)
         needed = wheels_needed(wheelhouse, work.locked, None)
-    for_what = f"{decimal(needed)} of wheels to download for {work.title}" if needed else ""
+    for_what = (
+        f"{decimal(needed)} of wheels to download for {work.title}" if work and needed else ""
+    )
     yield from room("disk", place, needed, for_what)
 
 
@@ -159,7 +164,7 @@ def _ignores_case(layout: Layout) -> bool:
         other = path.with_name(path.name.upper())
         try:
             if other.name != path.name and other.samefile(path):
-                names = set(os.listdir(path.parent))
+                names = {one.name for one in path.parent.iterdir()}
                 return other.name not in names
         except OSError:
             continue

@@ -111,7 +111,7 @@ def _unfit(root: Path, place: Path, device: int) -> str:
     if any(one.is_symlink() for one in (place, *between)):
         return _LINK
     for folder, names, _ in os.walk(place):  # It follows no link.
-        for name in (folder, *(os.path.join(folder, one) for one in names)):
+        for name in (folder, *(f"{folder}/{one}" for one in names)):
             with suppress(OSError):
                 found = os.lstat(name)
                 if stat.S_ISDIR(found.st_mode) and found.st_dev != device:
@@ -191,7 +191,7 @@ def _size(place: Path, skipped: frozenset[Path] = frozenset()) -> int:
     for folder, names, files in os.walk(place):
         names[:] = [one for one in names if Path(folder, one) not in skipped]
         kept = [one for one in files if not skipped or Path(folder, one) not in skipped]
-        total += sum(of(os.path.join(folder, one)) for one in (*names, *kept))
+        total += sum(of(f"{folder}/{one}") for one in (*names, *kept))
     return total
 
 
@@ -203,25 +203,26 @@ class Emptied:
     stayed: tuple[tuple[Path, str], ...] = ()
 
 
-def empty(layout: Layout, shown: Holding) -> Emptied:
-    """Remove what was `shown` of a kind, if it still lies in the state as it should.
+def empty(layout: Layout, kind: Kind, paths: Sequence[Path], size: int) -> Emptied:
+    """Remove paths of a kind that were shown, where they still lie in the state as they should.
 
-    The state must be held alone. The freed bytes are measured: what is gone of what there was.
+    The state must be held alone. `size` is what the paths had, and what is freed is measured
+    against it: what a sweep of the state has removed meanwhile counts.
     """
     root = layout.state
     if root.is_symlink() or not root.is_dir():
         return Emptied(0, ((root, _LINK),) if root.is_symlink() else ())
     stayed: list[tuple[Path, str]] = []
     device = root.stat().st_dev
-    for path in shown.paths:
-        with _unused(shown.kind, path) as is_unused:
+    for path in paths:
+        with _unused(kind, path) as is_unused:
             why = _unfit(root, path, device) if is_unused else _AT_WORK
             if not why and os.path.lexists(path):
                 why = _remove(path)
         if why:
             stayed.append((path, why))
-    kept = sum(_size(path) for path in shown.paths if os.path.lexists(path))
-    return Emptied(max(0, shown.size - kept), tuple(stayed))
+    kept = sum(_size(path) for path in paths if os.path.lexists(path))
+    return Emptied(max(0, size - kept), tuple(stayed))
 
 
 def _remove(path: Path) -> str:
