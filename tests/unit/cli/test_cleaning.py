@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pty import openpty
 from typing import Any
 
 import pytest
@@ -54,10 +55,8 @@ def test_it_asks_nothing_where_there_is_nothing(offline: Folder, command: Comman
     assert not (offline.root / ".envmatrix").exists()
 
 
-def test_what_is_freed_is_gone(
-    ran: Folder, command: Commands, fake: FakeEngine
-) -> None:
-    """Images, wheels and logs go. Evidence and what is published stay, and so do pulled systems."""
+def test_what_is_freed_is_gone(ran: Folder, command: Commands, fake: FakeEngine) -> None:
+    """Images, wheels and logs go. Evidence, what is published and pulled systems stay."""
     evidence = ran.read(f".envmatrix/cells/{GOOD}.json")
     ran.write("reports/table.md", "published")
     pulled = image(fake, "debian:12-slim")
@@ -78,7 +77,7 @@ def test_a_run_works_again(ran: Folder, command: Commands, fake: FakeEngine) -> 
     command(ran, "clean", "images", "cache", "logs", "temporary", "--yes")
     assert fake.images.find(NAME) is None
     assert command(ran, "run", GOOD).code == 0
-    assert image(fake, NAME)
+    assert fake.images.find(NAME) is not None
 
 
 def test_only_the_named_kinds_are_freed(ran: Folder, command: Commands, fake: FakeEngine) -> None:
@@ -87,7 +86,7 @@ def test_only_the_named_kinds_are_freed(ran: Folder, command: Commands, fake: Fa
     freed = kinds(command(ran, "clean", "wheelhouse", "--yes", "--json").document())
     assert list(freed) == ["wheelhouse"]
     assert len(fake.requests) == asked
-    assert image(fake, NAME)
+    assert fake.images.find(NAME) is not None
 
 
 def test_what_is_not_of_this_folder_stays(ran: Folder, command: Commands, fake: FakeEngine) -> None:
@@ -198,8 +197,6 @@ def test_a_person_is_asked(
     ran: Folder, monkeypatch: pytest.MonkeyPatch, answer: str, *, goes: bool
 ) -> None:
     """Enter alone means no."""
-    from pty import openpty
-
     primary, terminal = openpty()
     with (
         os.fdopen(terminal, "r", encoding="utf-8") as keys,

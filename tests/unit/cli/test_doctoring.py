@@ -15,6 +15,8 @@ from fake_index import FakeIndex, Status
 from shown import Commands
 from small_project import Folder, environment, inside
 
+from envmatrix.resolve.fetching import Reply
+
 DAY = 86_400
 
 
@@ -45,14 +47,14 @@ def found(document: Any) -> dict[str, dict[str, str]]:
 
 def test_a_machine_that_has_all(served: Folder, command: Commands, fake: FakeEngine) -> None:
     """Nothing is missing, the exit code is 0, and nothing was made or pulled."""
-    before = {path for path in served.root.rglob("*")}
+    before = set(served.root.rglob("*"))
     document = command(served, "doctor", "--json").document()
     assert (document["schema"], document["ok"]) == (1, True)
     told = found(document)
     assert told["engine"]["said"].startswith(f"Docker 27.5.1 at {fake.url}, chosen by DOCKER_HOST")
     assert told["index"]["state"] == "ok"
     assert told["reach"]["said"].endswith("builds take wheels over loopback")
-    assert {path for path in served.root.rglob("*")} == before
+    assert set(served.root.rglob("*")) == before
     assert fake.images.by_id == {}
     assert not fake.asked("POST /images*")
     assert not fake.asked("POST /containers*")
@@ -98,7 +100,7 @@ def test_a_profile_that_does_not_exist_is_wrong_input(served: Folder, command: C
 
 
 @pytest.mark.parametrize(
-    ("facts", "topic", "state"),
+    "case",
     [
         (Facts(version="19.03.1", api="1.40"), "engine", "missing"),
         (Facts(version="29.0.0"), "engine", "ok"),
@@ -110,25 +112,20 @@ def test_a_profile_that_does_not_exist_is_wrong_input(served: Folder, command: C
     ids=["too old", "untried", "little memory", "apart", "gpu", "elsewhere"],
 )
 def test_engines(
-    served: Folder, command: Commands, fake: FakeEngine, facts: Facts, topic: str, state: str
+    served: Folder, command: Commands, fake: FakeEngine, case: tuple[Facts, str, str]
 ) -> None:
     """What an engine is, is told, and what cannot be used is missing."""
+    facts, topic, state = case
     fake.facts = facts
     document = command(served, "doctor", "--json")
     told = found(document.document(3 if state == "missing" else 0))
     assert told[topic]["state"] == state
 
 
-def test_a_foreign_architecture(locked: Folder, command: Commands, fake: FakeEngine) -> None:
+def test_a_foreign_architecture(served: Folder, command: Commands, fake: FakeEngine) -> None:
     """The engine is of another one than the chosen cells. Nothing is run there to try it."""
     fake.facts = Facts(architecture="aarch64", operating_system="Docker Desktop")
-    with inside(environment(fake.url)):
-        before = Path.cwd()
-        os.chdir(locked.root)
-        try:
-            told = found(command(locked, "doctor", "arch=amd64", "--json").document())
-        finally:
-            os.chdir(before)
+    told = found(command(served, "doctor", "--json").document())
     assert told["architecture"]["said"].endswith("a run tries whether it emulates amd64")
     assert fake.runs == []
 
@@ -175,8 +172,6 @@ def test_a_clock_that_is_wrong(
     served: Folder, command: Commands, monkeypatch: pytest.MonkeyPatch, age: str, state: str
 ) -> None:
     """By the time that the index tells. An answer from a cache is as old as it says."""
-    from envmatrix.resolve.fetching import Reply
-
     headers = {"date": formatdate(time.time() - DAY, usegmt=True), "age": age}
     reply = Reply(200, "", headers, b"")
     monkeypatch.setattr("envmatrix.resolve.fetching.Fetcher.get", lambda *_, **__: reply)

@@ -77,8 +77,8 @@ def test_a_check_that_fails_is_a_finding() -> None:
         raise ToolError("it is gone", next_step="install it")
 
     def crashed() -> Iterator[Finding]:
+        yield from ()
         raise RuntimeError("oops")
-        yield
 
     found = examine([Check("told", told), Check("crashed", crashed)])
     assert [(one.state, one.said, one.remedy) for one in found] == [
@@ -107,9 +107,7 @@ def test_what_takes_too_long_is_told() -> None:
     ]
     found = examine(checks, 0.3)
     never.set()
-    assert found[0] == Finding(
-        "needed", State.MISSING, "no answer within 0.3 s", "restart it"
-    )
+    assert found[0] == Finding("needed", State.MISSING, "no answer within 0.3 s", "restart it")
     assert [one.state for one in found[1:]] == [State.UNKNOWN, State.OK, State.UNKNOWN]
 
 
@@ -221,7 +219,7 @@ def test_a_state_that_is_not_there_is_not_made(layout: Layout) -> None:
 def test_a_state_that_cannot_be_used(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file, a link to nothing, a folder of somebody else."""
     layout.state.symlink_to("nowhere")
-    assert [*state_checks.state(layout)][0].remedy == f"rm {layout.state}"
+    assert next(iter(state_checks.state(layout))).remedy == f"rm {layout.state}"
     layout.state.unlink()
     layout.state.touch()
     assert states([*state_checks.state(layout)]) == {"state": State.MISSING}
@@ -258,9 +256,7 @@ def test_room(
     monkeypatch: pytest.MonkeyPatch, gigabytes: int, files: int, found: dict[str, State]
 ) -> None:
     """Ten gigabytes are needed."""
-    free = SimpleNamespace(
-        f_bavail=gigabytes * 10**6, f_frsize=1000, f_files=10**8, f_favail=files
-    )
+    free = SimpleNamespace(f_bavail=gigabytes * 10**6, f_frsize=1000, f_files=10**8, f_favail=files)
     monkeypatch.setattr(os, "statvfs", lambda _: free)
     assert states([*state_checks.room("disk", Path("/"), 10 * 10**9, "wheels")]) == found
 
@@ -315,7 +311,8 @@ def test_what_an_engine_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "state"), [(0, State.OK), (-CLOCK_SECONDS - 60, State.WARNING), (9999, State.WARNING)]
+    ("seconds", "state"),
+    [(0, State.OK), (-CLOCK_SECONDS - 60, State.WARNING), (9999, State.WARNING)],
 )
 def test_the_clock(seconds: float, state: State) -> None:
     """More than five minutes are too many, before and behind."""

@@ -99,7 +99,7 @@ def test_only_what_a_killed_run_left_is_temporary(filled: Layout) -> None:
 
 @pytest.mark.parametrize("name", ["wheelhouse", "logs", "cells", "records", "engines", "bootstrap"])
 def test_a_link_is_not_followed(filled: Layout, tmp_path: Path, name: str) -> None:
-    """A clone may hold a link that leads out of it. What it leads to stays, and so does the link."""
+    """A clone may hold a link that leads out of it. The link stays, and so does its target."""
     outside = tmp_path / "precious"
     (filled.state / name).rename(outside)
     (filled.state / name).symlink_to(outside)
