@@ -35,7 +35,7 @@ def image(fake: FakeEngine, name: str) -> FakeImage:
 
 
 def test_without_a_terminal_it_only_shows(ran: Folder, command: Commands, fake: FakeEngine) -> None:
-    """It tells the bytes of each kind, and how to free them; nothing changes, also on the engine."""
+    """It tells the bytes of each kind, and how to free them. Nothing changes anywhere."""
     before = set(fake.images.by_id)
     asked = len(fake.requests)
     shown = command(ran, "clean")
