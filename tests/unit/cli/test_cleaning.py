@@ -80,6 +80,15 @@ def test_a_run_works_again(ran: Folder, command: Commands, fake: FakeEngine) -> 
     assert fake.images.find(NAME) is not None
 
 
+def test_a_pulled_system_stays(ran: Folder, command: Commands, fake: FakeEngine) -> None:
+    """Also where its own tag has moved on, and only the name that a build needed is left."""
+    pulled = image(fake, "debian:12-slim")
+    del fake.images.names["debian:12-slim"]
+    assert fake.images.names_of(pulled) == ["envmatrix/os:debian12"]
+    command(ran, "clean", "images", "--yes")
+    assert list(fake.images.by_id) == [pulled.id]
+
+
 def test_only_the_named_kinds_are_freed(ran: Folder, command: Commands, fake: FakeEngine) -> None:
     """The engine is not even asked for what lies on the disk."""
     asked = len(fake.requests)
@@ -118,7 +127,7 @@ def test_an_image_that_the_user_named_stays(
 
 def test_a_forged_record_frees_nothing(ran: Folder, command: Commands, fake: FakeEngine) -> None:
     """A clone may hold records that name any image. Ours has a name or a label of ours."""
-    precious = fake.add_image("precious:1")
+    precious = fake.add_image(files={"precious": b"x"})
     ran.write(
         ".envmatrix/records/name/forged.json",
         f'{{"name": "envmatrix/cell:x", "id": "{precious.id}"}}',

@@ -156,6 +156,7 @@ def test_an_index_that_refuses(
     told = found(shown.document(3 if is_needed else 0))["index"]
     assert told["state"] == ("missing" if is_needed else "warning")
     assert "answers 401" in told["said"]
+    assert told["remedy"].startswith("see the user and the password")
     assert "hunter2" not in shown.out + shown.err
 
 
