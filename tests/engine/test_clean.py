@@ -155,7 +155,7 @@ def test_a_run_works_from_nothing_again(engine: Engine, tmp_path: Path) -> None:
     project.write("scripts/probes/jinja2_import.py", IMPORT_PROBE)
     code, cells = project.run_json("run", CELL)
     assert (code, cells[CELL]["verdict"]) == (0, "works"), cells[CELL]
-    image = cells[CELL]["image"]["id"]
+    image = made(engine)
     try:
         shown = json.loads(project.run("clean", "--json").stdout)
         assert not shown["freed"]
@@ -168,6 +168,12 @@ def test_a_run_works_from_nothing_again(engine: Engine, tmp_path: Path) -> None:
         assert not (tmp_path / ".envmatrix/wheelhouse").exists()
         code, cells = project.run_json("run", CELL)
         assert (code, cells[CELL]["verdict"]) == (0, "works"), cells[CELL]
+        image = made(engine)
     finally:
         project.run("clean", "--yes")
-    assert engine.images.find(cells[CELL]["image"]["id"]) is None
+    assert engine.images.find(image) is None
+
+
+def made(engine: Engine) -> str:
+    """Return the id of the image of the cell that a run has just made."""
+    return engine.images.get(f"envmatrix/cell:{CELL}").id

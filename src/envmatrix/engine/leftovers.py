@@ -85,10 +85,13 @@ class Leftovers:
         with translated(f"look up the image {image}"):
             try:
                 found = client.history(image)  # type: ignore[no-untyped-call]
+                told = client.inspect_image(image)  # type: ignore[no-untyped-call]
             except ImageNotFound:  # removed meanwhile
                 return ()
+        # Two systems that were imported in one second tell the same step.
+        lowest = (told["RootFS"].get("Layers") or [""])[0]
         return tuple(
-            (f"{step.get('Created')} {step.get('CreatedBy')}", int(step.get("Size") or 0))
+            (f"{lowest} {step.get('Created')} {step.get('CreatedBy')}", int(step.get("Size") or 0))
             for step in reversed(found)
         )
 
