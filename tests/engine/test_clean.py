@@ -163,7 +163,6 @@ def test_a_run_works_from_nothing_again(engine: Engine, tmp_path: Path) -> None:
         done = json.loads(project.run("clean", "--yes", "--json").stdout)
         kinds = {one["kind"]: one for one in done["kinds"]}
         assert f"envmatrix/cell:{CELL}" in kinds["images"]["things"]
-        assert kinds["images"]["freed_bytes"] > 10 * MEGABYTE
         assert engine.images.find(image) is None
         assert not (tmp_path / ".envmatrix/wheelhouse").exists()
         code, cells = project.run_json("run", CELL)
