@@ -14,9 +14,11 @@ import typer
 from envmatrix import __version__
 from envmatrix.cli import (
     auditing,
+    cleaning,
     comparing,
     completing,
     diagnosing,
+    doctoring,
     locking,
     merging,
     planning,
@@ -57,6 +59,7 @@ app = typer.Typer(
 BY_PURPOSE: dict[str, tuple[Callable[..., None], ...]] = {
     "Begin, and look": (
         starting.init,
+        doctoring.doctor,
         planning.plan,
         planning.explain,
         recommending.recommend,
@@ -83,6 +86,7 @@ BY_PURPOSE: dict[str, tuple[Callable[..., None], ...]] = {
         auditing.audit,
     ),
     "Keep up": (
+        cleaning.clean,
         updating.outdated,
         planning.probes,
         reporting.schema,

@@ -19,6 +19,8 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "envmatrix --matrix other.yaml plan    options of the program stand before the command",
     ),
     "init": ("envmatrix init", "envmatrix init my-project"),
+    "doctor": ("envmatrix doctor", "envmatrix doctor --profile published --json"),
+    "clean": ("envmatrix clean", "envmatrix clean images wheelhouse --yes"),
     "plan": (
         "envmatrix plan",
         "envmatrix plan --profile all --grid",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -33,6 +35,8 @@ from envmatrix.report.table import HEADINGS, MARKS, commands, row
 
 if TYPE_CHECKING:
     from envmatrix.probes.headers import Probe
+    from envmatrix.stages.clean import Freed, Portion
+    from envmatrix.stages.doctor import Finding
 
 NAMED_WHEELS = 4
 """The wheels of a group that are named. The others are counted."""
@@ -306,3 +310,36 @@ def print_known(known: Known | None) -> None:
     if known:
         link = f" ({known.link})" if known.link else ""
         say(f"  matrix:  {known.said}{link}")
+
+
+_STATES = {"ok": "green", "warning": "yellow", "missing": "red", "unknown": "bright_black"}
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print a line for each finding of a machine, and below it the remedy where there is one."""
+    width = max((len(one.topic) for one in findings), default=0)
+    for one in findings:
+        said = f"{one.state:<8} {one.topic:<{width}}  {one.said}"
+        say(said, style=None if one.state == "ok" else _STATES[one.state])
+        if one.remedy:
+            say(f"{'':<8} {'':<{width}}  -> {one.remedy}")
+    counts = Counter(one.state for one in findings)
+    say(", ".join(f"{counts[state]} {state}" for state in counts))
+
+
+def print_portions(portions: Sequence[Portion]) -> None:
+    """Print what can be freed, by kind with the bytes, and what stays and why."""
+    for one in portions:
+        if one.things or one.left:
+            say(f"{one.kind:<11} {decimal(one.size):>9}")
+        say(*(f"    {thing}" for thing in one.things))
+        say(*(f"    stays: {thing}: {why}" for thing, why in one.left))
+    say(f"about {decimal(sum(one.size for one in portions))} can be freed")
+
+
+def print_freed(freed: Sequence[Freed]) -> None:
+    """Print the bytes that are gone, by kind, and what stayed and why."""
+    for one in freed:
+        say(f"{one.kind:<11} {decimal(one.size):>9} freed")
+        warn(*(f"    stays: {thing}: {why}" for thing, why in one.stayed))
+    say(f"{decimal(sum(one.size for one in freed))} freed")

@@ -26,14 +26,15 @@ class BuildCache:
 
     def ids(self) -> frozenset[str]:
         """Return the ids of our entries."""
-        return buildkit.cached(self._disk_usage(), BUILD_MARK)
+        return buildkit.cached(self.usage(), BUILD_MARK)
 
     def prune(self) -> None:
         """Remove our entries, except those that an image or a running build uses."""
         if ids := self.ids():
             self.connection.post("/build/prune", buildkit.pruning(ids))
 
-    def _disk_usage(self) -> dict[str, Any]:
+    def usage(self) -> dict[str, Any]:
+        """Return what the engine tells of its build cache, with all entries."""
         deadline = time.monotonic() + API_SECONDS
         while True:
             try:

@@ -221,6 +221,16 @@ def _chooser() -> str:
     return str(find_config_file())
 
 
+def chosen_by() -> str:
+    """Return what chose the engine, in words: a variable, a context, or nothing but the default."""
+    if os.environ.get("DOCKER_HOST"):
+        return "by DOCKER_HOST"
+    if name := os.environ.get("DOCKER_CONTEXT"):
+        return f"by DOCKER_CONTEXT, the context {name}"
+    current = get_current_context_name() or DEFAULT_CONTEXT
+    return "by default" if current == DEFAULT_CONTEXT else f"by the current context, {current}"
+
+
 def _checked(response: Response) -> Response:
     """Return a response, or raise an `APIError` if the response is a failure."""
     try:

@@ -8,13 +8,18 @@ from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
 from envmatrix.model.errors import DiskError
-from envmatrix.stages.build import Builder
+from envmatrix.render.sharing import Sharing
+from envmatrix.resolve.wheelhouse import Wheelhouse
 from envmatrix.stages.lock import Locked
 from envmatrix.stages.options import ENGINE, Options
+
+if TYPE_CHECKING:
+    from envmatrix.stages.build import Builder
 
 UNPACKED = 3.5
 """An installed cell takes this many times the bytes of its wheels (measured: 2.5 to 3.5)."""
@@ -31,15 +36,18 @@ def check_disk(builder: Builder, ahead: Sequence[Locked], options: Options) -> N
     Raises:
         DiskError: with how much is needed and how much there is.
     """
-    images = UNPACKED * _installed(builder, ahead, options)
-    cells = [one.cell for one in ahead]
-    bases = {cell.base_id: cell for cell in cells}.values()
-    images += BASE_BYTES * sum(not builder.has_base(cell) for cell in bases)
-    images += PACKAGES_BYTES * len(
-        {(cell.base_id, cell.packages) for cell in cells if cell.packages}
+    if not ahead:
+        return
+    capacity = builder.engine.capacity
+    lanes = options.lanes(capacity)[ENGINE] if options.prune else None
+    bases = {one.cell.base_id: one.cell for one in ahead}.values()
+    missing = sum(not builder.has_base(cell) for cell in bases)
+    _check_space(
+        builder,
+        wheels_needed(builder.wheelhouse, ahead, options.ahead(capacity)),
+        images_needed(builder.building.sharing, ahead, missing, lanes),
+        options,
     )
-    if ahead:
-        _check_space(builder, _missing(builder, ahead, options), images, options)
 
 
 @dataclass
@@ -73,29 +81,30 @@ class Gate:
         self._was_full = self._was_full or kind == DiskError.kind
 
 
-def _made(folder: Path) -> Path:
+def made(folder: Path) -> Path:
     """Return a folder, or the one above that is there: a first download makes the wheelhouse."""
     return next(place for place in (folder, *folder.parents) if place.exists())
 
 
-def _missing(builder: Builder, ahead: Sequence[Locked], options: Options) -> int:
-    """Return the bytes of downloaded wheels that are there at the same time."""
+def wheels_needed(wheelhouse: Wheelhouse, ahead: Sequence[Locked], width: int | None) -> int:
+    """Return the bytes of wheels to download for any `width` cells in a row. None: for all."""
     needed = _Needed()
     for place, one in enumerate(ahead):
-        for wheel in builder.wheelhouse.missing(one.lock):
+        for wheel in wheelhouse.missing(one.lock):
             needed.add(wheel.sha256, wheel.size, place)
-    return needed.peak(options.ahead(builder.engine.capacity))
+    return needed.peak(width)
 
 
-def _installed(builder: Builder, ahead: Sequence[Locked], options: Options) -> int:
-    """Return the bytes of the wheels that are installed at the same time."""
-    sharing = builder.building.sharing
+def images_needed(
+    sharing: Sharing, ahead: Sequence[Locked], bases: int, width: int | None
+) -> float:
+    """Return the bytes of the images of any `width` cells in a row, and of so many bases."""
     needed = _Needed()
     for place, one in enumerate(ahead):
         for layer in sharing.beginnings(one.cell, one.lock):
             needed.add(layer, sum(wheel.size for last in layer[1][-1:] for wheel in last), place)
-    lanes = options.lanes(builder.engine.capacity)[ENGINE]
-    return needed.peak(lanes if options.prune else None)
+    packages = {(one.cell.base_id, one.cell.packages) for one in ahead if one.cell.packages}
+    return UNPACKED * needed.peak(width) + BASE_BYTES * bases + PACKAGES_BYTES * len(packages)
 
 
 class _Needed:
@@ -122,7 +131,7 @@ class _Needed:
 
 def _check_space(builder: Builder, wheels: float, images: float, options: Options) -> None:
     """Refuse where the disk of wheels or that of images, which may be one, has too little free."""
-    needs = [(_made(builder.wheelhouse.root), wheels), (builder.engine.root, images)]
+    needs = [(made(builder.wheelhouse.root), wheels), (builder.engine.root, images)]
     by_device: dict[int, tuple[Path, float]] = {}
     for folder, size in needs:
         if folder is not None and folder.exists():

@@ -144,6 +144,11 @@ def _replace(path: Path, data: bytes, *, durable: bool) -> None:
         raise
 
 
+def is_leftover(name: str) -> bool:
+    """Return whether a name is one that `write_text` gives to the new file beside an old one."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
 def sweep(folders: Iterable[Path]) -> None:
     """Remove from these folders what a killed run left of a write. Nobody may write there now.
 
@@ -152,7 +157,7 @@ def sweep(folders: Iterable[Path]) -> None:
     for folder in folders:
         with suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:
-                if _LEFTOVER.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                if is_leftover(entry.name) and entry.is_file(follow_symlinks=False):
                     with suppress(OSError):
                         os.unlink(entry.path)  # noqa: PTH108  (a DirEntry has a path of text)
 
