@@ -104,7 +104,8 @@ def engines(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Run the tests that cause faults, on an engine of their own. They need root on Linux."""
     install(session, "test")
-    session.run("pytest", "tests/faults", *session.posargs, interrupt_timeout=None)
+    chosen = session.posargs or ["tests/faults"]
+    session.run("pytest", *chosen, interrupt_timeout=None)
 
 
 def install_browser(session: nox.Session) -> None:
@@ -174,7 +175,10 @@ def unit(session: nox.Session) -> None:
     """
     install(session, "test")
     coverage = ["--cov"] if session.python == PYTHONS[0] else []
-    session.run("pytest", "tests/unit", *coverage, *session.posargs, interrupt_timeout=None)
+    # A file stays together, because its tests share what is slow to make.
+    parallel = ["--numprocesses=auto", "--dist=loadfile"]
+    arguments = [*parallel, *coverage, *session.posargs]
+    session.run("pytest", "tests/unit", *arguments, interrupt_timeout=None)
 
 
 @nox.session

@@ -75,13 +75,13 @@ def test_passing_faults_are_waited_for(proven: Folder, faulty: FaultyRegistry) -
     faulty.fail(BLOB)
     faulty.fail(MANIFEST, status=503)
     code, cell, said = publish(proven, faulty)
-    assert (code, cell["state"]) == (0, "pushed"), said
+    assert (code, cell["state"]) == (0, "pushed"), f"{cell} {said}"
     assert faulty.refused == 4
     assert "trying again in 1 s" in said
     moved = faulty.moved
     assert moved > 1_000_000
     code, cell, said = publish(proven, faulty)
-    assert (code, cell["state"]) == (0, "there"), said
+    assert (code, cell["state"]) == (0, "there"), f"{cell} {said}"
     assert faulty.moved == moved
 
 
@@ -92,13 +92,13 @@ def test_a_login_that_ends_on_the_way(
     """Nothing is noted, the login is named as the remedy, and the next run goes on."""
     faulty.fail(where, status=status, times=1000)
     code, cell, said = publish(proven, faulty)
-    assert (code, cell["state"]) == (3, "failed"), said
+    assert (code, cell["state"]) == (3, "failed"), f"{cell} {said}"
     assert "docker login" in cell["next"]
     assert not is_noted(proven, faulty)
     there = faulty.moved
     faulty.mend()
     code, cell, said = publish(proven, faulty)
-    assert (code, cell["state"]) == (0, "pushed"), said
+    assert (code, cell["state"]) == (0, "pushed"), f"{cell} {said}"
     if where == MANIFEST:
         assert faulty.moved - there < 1_000_000  # The layers were there: documents and tags only.
 
@@ -107,11 +107,11 @@ def test_a_registry_that_stays_broken(proven: Folder, faulty: FaultyRegistry) ->
     """The run ends in bounded time, says that it goes on later, and it does."""
     faulty.fail(MANIFEST, status=502, times=1000)
     code, cell, said = publish(proven, faulty)
-    assert (code, cell["state"]) == (3, "failed"), said
+    assert (code, cell["state"]) == (3, "failed"), f"{cell} {said}"
     assert not is_noted(proven, faulty)
     faulty.mend()
     code, cell, said = publish(proven, faulty)
-    assert (code, cell["state"]) == (0, "pushed"), said
+    assert (code, cell["state"]) == (0, "pushed"), f"{cell} {said}"
 
 
 def is_noted(project: Folder, faulty: FaultyRegistry) -> bool:
@@ -131,6 +131,7 @@ def small_disk(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted, which needs root")
 def test_the_disk_of_the_registry_is_full(proven: Folder, tmp_path: Path) -> None:
     """Nothing is noted. Once there is room, the next run goes on."""
@@ -141,12 +142,12 @@ def test_the_disk_of_the_registry_is_full(proven: Folder, tmp_path: Path) -> Non
         FaultyRegistry(registry) as faulty,
     ):
         code, cell, said = publish(proven, faulty)
-        assert (code, cell["state"]) == (3, "failed"), said
+        assert (code, cell["state"]) == (3, "failed"), f"{cell} {said}"
         assert cell["next"]
         assert not is_noted(proven, faulty)
         subprocess.run(["mount", "-o", "remount,size=800m", store], check=True)
         code, cell, said = publish(proven, faulty)
-        assert (code, cell["state"]) == (0, "pushed"), said
+        assert (code, cell["state"]) == (0, "pushed"), f"{cell} {said}"
         all_that_is_noted_is_there(proven, faulty.name)
 
 
@@ -155,7 +156,7 @@ def test_tags_that_somebody_else_moved(
 ) -> None:
     """A moving tag stays where somebody put it, an immutable one is not overwritten; both told."""
     code, cell, said = publish(proven, faulty)
-    assert code == 0, said
+    assert code == 0, f"{cell} {said}"
     image = published(proven, faulty.name)
     other = f"{faulty.name}/{REPOSITORY}:other"
     base = engine.images.get("envmatrix/base:debian12-py3.11-cpu")
@@ -176,7 +177,7 @@ def test_tags_that_somebody_else_moved(
 
     registry.tag(REPOSITORY, theirs, image["tag"])
     code, cell, said = publish(proven, faulty)
-    assert (code, cell["state"]) == (3, "refused"), said
+    assert (code, cell["state"]) == (3, "refused"), f"{cell} {said}"
     assert "it is not overwritten" in cell["why"]
     assert registry.digest_of(REPOSITORY, image["tag"]) == theirs.digest
     done = proven.run("pull", GOOD, "--registry", faulty.name)

@@ -223,6 +223,8 @@ class _Conversation(BaseHTTPRequestHandler):
     """The requests and answers of one connection."""
 
     protocol_version = "HTTP/1.1"
+    # Who tries TLS learns by the first line of the answer that this is plain HTTP.
+    default_request_version = "HTTP/1.0"
     connection: socket.socket
 
     def __init__(self, connection: socket.socket, owner: HttpServer) -> None:
