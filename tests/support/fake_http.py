@@ -297,7 +297,7 @@ class _Conversation(BaseHTTPRequestHandler):
             self.send_header("Content-Type", answer.type)
             if "Content-Length" not in answer.headers:
                 self.send_header("Content-Length", str(len(body)))
-            elif int(answer.headers["Content-Length"]) != len(body):
+            elif self.command != "HEAD" and int(answer.headers["Content-Length"]) != len(body):
                 self.close_connection = True
         self.end_headers()
         if self.command != "HEAD":

@@ -102,7 +102,8 @@ class Commands(TyperGroup):
         for name, command in self.commands.items():
             panel = getattr(command, "rich_help_panel", None) or "Commands"
             if not command.hidden:
-                sentence = (command.help or "").partition(". ")[0].rstrip(".")
+                paragraph = (command.help or "").partition("\n\n")[0]
+                sentence = paragraph.partition(". ")[0].rstrip(".")
                 panels.setdefault(panel, []).append((f"{name:<{_WIDTH}}", sentence))
         for panel, rows in panels.items():
             with formatter.section(panel):

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from envmatrix.engine.gpus import unseen_gpu
-from envmatrix.engine.refusals import is_of_image, pull_refused, refused, registry_of
+from envmatrix.engine.refusals import (
+    is_of_image,
+    pull_refused,
+    push_refused,
+    refused,
+    registry_of,
+)
 
 CUDA = "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.8, please update"
 
@@ -73,3 +79,18 @@ def test_a_gpu_that_no_container_sees_is_told(tmp_path: Path) -> None:
     assert "WSL2" in unseen_gpu(tmp_path)
     (tmp_path / "nvidia0").touch()
     assert "NVIDIA GPU" in unseen_gpu(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'failed to do request: Post "https://r/v2/x/blobs/uploads/": http: server closed idle '
+        "connection",
+        "read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer",
+        "unexpected EOF",
+        "received unexpected HTTP status: 500 Internal Server Error",
+    ],
+)
+def test_a_connection_that_breaks_off_is_tried_again(said: str) -> None:
+    """The two stores of the engine have words of their own for it."""
+    assert push_refused("r/x:1", said).transient
