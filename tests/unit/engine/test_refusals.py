@@ -84,8 +84,7 @@ def test_a_gpu_that_no_container_sees_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        'failed to do request: Post "https://r/v2/x/blobs/uploads/": http: server closed idle '
-        "connection",
+        'failed to do request: Post "https://r/v2/": http: server closed idle connection',
         "read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer",
         "unexpected EOF",
         "received unexpected HTTP status: 500 Internal Server Error",
