@@ -9,16 +9,14 @@ A release that nobody told of is unknown to the index (404). OSV knows all, and 
 from __future__ import annotations
 
 import re
-import socket
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from fake_http import Answer, HttpServer, Request, json_answer
+from fake_http import Answer, HttpServer, OnLoopback, Request, json_answer
 
 _RELEASE = re.compile(r"/pypi/([^/]+)/([^/]+)/json")
 
 
-class FakeAdvisories:
+class FakeAdvisories(OnLoopback):
     """An index that answers inside a `with` block. `answer` is what it says instead, if any."""
 
     def __init__(self) -> None:
@@ -26,7 +24,6 @@ class FakeAdvisories:
         self.answer: Answer | None = None
         self._told: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self._server = HttpServer(self._answer)
-        self._port = 0
 
     @property
     def url(self) -> str:
@@ -38,29 +35,9 @@ class FakeAdvisories:
         """The address of OSV."""
         return f"http://127.0.0.1:{self._port}/v1/query"
 
-    @property
-    def errors(self) -> list[Exception]:
-        """What went wrong inside the fake."""
-        return self._server.errors
-
     def tell(self, name: str, version: str, found: list[dict[str, Any]] | None = None) -> None:
         """Tell the vulnerabilities of a release."""
         self._told[name, version] = found or []
-
-    def __enter__(self) -> Self:
-        listening = socket.socket()
-        listening.bind(("127.0.0.1", 0))
-        self._port = listening.getsockname()[1]
-        self._server.start(listening)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.stop()
 
     def _answer(self, request: Request) -> Answer:
         self.requests.append(request)

@@ -18,7 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler
-from typing import Any, cast
+from types import TracebackType
+from typing import Any, Self, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 ACCEPT_SECONDS = 0.02
@@ -217,6 +218,32 @@ class HttpServer:
             with self._lock:
                 self._connections.discard(connection)
             connection.close()
+
+
+class OnLoopback:
+    """A fake that serves on a free port of 127.0.0.1 while a test is inside it."""
+
+    _server: HttpServer
+    _port = 0
+
+    @property
+    def errors(self) -> list[Exception]:
+        """What went wrong inside the fake."""
+        return self._server.errors
+
+    def __enter__(self) -> Self:
+        listening = socket.create_server(("127.0.0.1", 0))
+        self._port = listening.getsockname()[1]
+        self._server.start(listening)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.stop()
 
 
 class _Conversation(BaseHTTPRequestHandler):

@@ -15,16 +15,15 @@ import base64
 import html
 import json
 import re
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from urllib.parse import quote
 
-from fake_http import Answer, Cut, HttpServer, Request
+from fake_http import Answer, Cut, HttpServer, OnLoopback, Request
 from fake_wheels import Distribution, make_metadata, make_source, make_wheel
 from packaging.utils import canonicalize_name
 
@@ -153,7 +152,7 @@ class _Target:
         return ("all", "files") if self.metadata else ("all", "files", "wheels")
 
 
-class FakeIndex:
+class FakeIndex(OnLoopback):
     """An index that answers on 127.0.0.1 inside a `with` block.
 
     Every request needs the `credentials`, a user and a password, where they are set. `json` and
@@ -172,7 +171,6 @@ class FakeIndex:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._server = HttpServer(self._answer)
-        self._port = 0
 
     # --- its life
 
@@ -189,18 +187,6 @@ class FakeIndex:
         user, password = (quote(part, safe="") for part in self.credentials)
         return self.url.replace("://", f"://{user}:{password}@")
 
-    @property
-    def errors(self) -> list[Exception]:
-        """What went wrong inside the fake."""
-        return self._server.errors
-
-    def __enter__(self) -> Self:
-        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listening.bind(("127.0.0.1", 0))
-        self._port = listening.getsockname()[1]
-        self._server.start(listening)
-        return self
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -208,7 +194,7 @@ class FakeIndex:
         trace: TracebackType | None,
     ) -> None:
         self._stopping.set()
-        self._server.stop()
+        super().__exit__(kind, error, trace)
 
     # --- what a test may set and ask
 

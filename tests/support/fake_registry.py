@@ -20,11 +20,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs
 
-from fake_http import Answer, Cut, HttpServer, Request, json_answer
+from fake_http import Answer, Cut, HttpServer, OnLoopback, Request, json_answer
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 
@@ -73,7 +72,7 @@ class _Encrypted(HttpServer):
         super()._converse(connection, stopped)
 
 
-class FakeRegistry:
+class FakeRegistry(OnLoopback):
     """A registry that answers inside a `with` block, encrypted where it gets a `context`."""
 
     def __init__(
@@ -92,32 +91,11 @@ class FakeRegistry:
         self.troubles: list[Trouble] = []
         self._lock = threading.RLock()
         self._server = _Encrypted(self._answer, context) if context else HttpServer(self._answer)
-        self._port = 0
 
     @property
     def host(self) -> str:
         """The name of the registry, such as 127.0.0.1:40001."""
         return f"127.0.0.1:{self._port}"
-
-    @property
-    def errors(self) -> list[Exception]:
-        """What went wrong inside the fake."""
-        return self._server.errors
-
-    def __enter__(self) -> Self:
-        listening = socket.socket()
-        listening.bind(("127.0.0.1", 0))
-        self._port = listening.getsockname()[1]
-        self._server.start(listening)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.stop()
 
     # --- what a test may set and ask
 

@@ -11,17 +11,15 @@ went there.
 from __future__ import annotations
 
 import http.client
-import socket
 import threading
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from types import TracebackType
-from typing import Self
 from urllib.parse import urlencode
 
-from fake_http import Answer, Cut, HttpServer, Request
+from fake_http import Answer, Cut, HttpServer, OnLoopback, Request
 
 _SECONDS = 60
 _OWN = ("content-length", "transfer-encoding", "connection", "date", "server", "content-type")
@@ -38,24 +36,22 @@ class _Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class FaultyRegistry:
+class FaultyRegistry(OnLoopback):
     """A server on loopback before a registry that is named, such as `localhost:40001`."""
 
     def __init__(self, registry: str) -> None:
         self._host, _, port = registry.partition(":")
-        self._port = int(port)
+        self._behind = int(port)
         self._faults: list[_Fault] = []
         self._lock = threading.Lock()
         self._server = HttpServer(self._answer, self._interrupts)
-        self.name = ""
         self.moved = 0
         self.refused = 0
 
-    def __enter__(self) -> Self:
-        listening = socket.create_server(("127.0.0.1", 0))
-        self.name = f"localhost:{listening.getsockname()[1]}"
-        self._server.start(listening)
-        return self
+    @property
+    def name(self) -> str:
+        """The name of the registry that fails, such as `localhost:40002`."""
+        return f"localhost:{self._port}"
 
     def __exit__(
         self,
@@ -63,8 +59,8 @@ class FaultyRegistry:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._server.stop()
-        assert [repr(error) for error in self._server.errors] == []
+        super().__exit__(kind, error, trace)
+        assert [repr(error) for error in self.errors] == []
 
     def fail(
         self,
@@ -104,7 +100,7 @@ class FaultyRegistry:
             for name, text in request.headers.items()
             if name not in ("transfer-encoding", "content-length", "connection")
         }
-        upstream = http.client.HTTPConnection(self._host, self._port, timeout=_SECONDS)
+        upstream = http.client.HTTPConnection(self._host, self._behind, timeout=_SECONDS)
         with closing(upstream) as connection:
             try:
                 connection.request(request.method, path, request.body, headers)

@@ -12,18 +12,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import socket
 import struct
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from fake_http import Answer, HttpServer, Request, json_answer
+from fake_http import Answer, HttpServer, OnLoopback, Request, json_answer
 
 from envmatrix.model.bundles import BUNDLE, PAYLOAD, pae
 
@@ -35,7 +33,7 @@ _START = "2020-01-01T00:00:00Z"
 _SECONDS = timedelta(minutes=10)
 
 
-class SmallSigstore:
+class SmallSigstore(OnLoopback):
     """Gives certificates to whoever asks, and keeps logs of one entry each.
 
     With `status` it refuses those who ask for a certificate.
@@ -45,7 +43,6 @@ class SmallSigstore:
         self.status = 201
         self.requests: list[Request] = []
         self._server = HttpServer(self._answer)
-        self._url = _URL
         self._authority, self._certificates, self._log = (_new_key() for _ in range(3))
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "small sigstore")])
         key = self._authority.public_key()
@@ -57,26 +54,6 @@ class SmallSigstore:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .sign(self._authority, hashes.SHA256())
         )
-
-    def __enter__(self) -> Self:
-        listening = socket.socket()
-        listening.bind(("127.0.0.1", 0))
-        self._url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self._server.start(listening)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.stop()
-
-    @property
-    def errors(self) -> list[Exception]:
-        """What went wrong inside the fake."""
-        return self._server.errors
 
     def token(self, identity: str, issuer: str) -> str:
         """Return a token of OIDC. Nobody signed it, and nobody but the small sigstore takes it."""
@@ -98,7 +75,7 @@ class SmallSigstore:
             "validFor": {"start": _START},
         }
         service = {
-            "url": self._url,
+            "url": f"http://127.0.0.1:{self._port}",
             "majorApiVersion": 1,
             "validFor": {"start": _START},
             "operator": "example",
