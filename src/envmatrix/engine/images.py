@@ -22,6 +22,7 @@ from envmatrix.engine.connection import Connection
 from envmatrix.engine.failures import FAILURES, translated
 from envmatrix.engine.image import Image
 from envmatrix.engine.refusals import pull_refused, push_refused, refused
+from envmatrix.engine.streams import progressing
 from envmatrix.model.errors import EngineError
 from envmatrix.model.image_names import run_tags
 
@@ -92,9 +93,12 @@ class Images:
                 events = self.connection.client.pull(
                     reference, stream=True, decode=True, platform=platform
                 )
-                said = next((event["error"] for event in events if "error" in event), None)
+                errors = (event["error"] for event in progressing(events) if "error" in event)
+                said = next(errors, None)
             except APIError as error:
                 said = str(error.explanation or error)
+            except TimeoutError as error:
+                said = str(error)
         if said is not None:
             raise pull_refused(reference, said)
         return self.get(reference)
@@ -113,7 +117,7 @@ class Images:
         with translated(f"push {name}"):
             try:
                 events = self.connection.client.push(repository, tag, stream=True, decode=True)
-                for event in events:
+                for event in progressing(events):
                     if "error" in event:
                         said = str(event["error"])
                         break
@@ -121,6 +125,8 @@ class Images:
                         moved.add(str(event.get("id") or ""))
             except APIError as error:
                 said = str(error.explanation or error)
+            except TimeoutError as error:
+                said = str(error)
         if said is not None:
             raise push_refused(name, said)
 

@@ -100,7 +100,8 @@ _UNREACHABLE = re.compile(
 )
 _PASSING = re.compile(
     _UNREACHABLE.pattern
-    + r"|\bEOF\b|connection reset|broken pipe|server closed idle connection|use of closed network|"
+    + r"|\bEOF\b|connection reset|broken pipe|use of closed network|made no progress|"
+    r"server closed idle connection|"
     r"toomanyrequests|too many requests|\b429\b|(?:status|code)[^0-9]{0,12}5\d\d|"
     r"\b50[0234]\b|internal server error|bad gateway|service unavailable|gateway time-?out",
     re.IGNORECASE,

@@ -1,11 +1,14 @@
-"""The output of a container as it comes: a stream that ends is told from one that breaks off."""
+"""What an engine streams: the output of containers, and the progress of pushes and pulls.
+
+A stream of output that ends is told from one that breaks off, and progress from a standstill.
+"""
 
 from __future__ import annotations
 
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +19,33 @@ from envmatrix.engine.failures import FAILURES
 from envmatrix.engine.process import OUTPUT_LIMIT
 
 _HEADER_BYTES = 8
+
+
+STANDSTILL_SECONDS = 120.0
+"""How long a push or a pull may tell nothing new."""
+
+
+def progressing(
+    events: Iterable[dict[str, Any]], clock: Callable[[], float] = time.monotonic
+) -> Iterator[dict[str, Any]]:
+    """Yield the events of a push or a pull while they tell something new.
+
+    With containerd's store, an engine whose registry failed within a layer repeats one event and
+    never ends (seen with Docker 28.5).
+
+    Raises:
+        TimeoutError: nothing new was told for `STANDSTILL_SECONDS`.
+    """
+    told: dict[object, object] = {}
+    moved_at = clock()
+    for event in events:
+        step = event.get("status"), (event.get("progressDetail") or {}).get("current")
+        if told.get(event.get("id")) != step:
+            told[event.get("id")] = step
+            moved_at = clock()
+        elif clock() - moved_at > STANDSTILL_SECONDS:
+            raise TimeoutError(f"it made no progress for {STANDSTILL_SECONDS:.0f} s")
+        yield event
 
 
 class StreamLostError(Exception):
