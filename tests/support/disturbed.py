@@ -121,14 +121,17 @@ def judged(folder: Folder) -> tuple[str, str, str]:
 
 
 def settled(evidence: dict[str, Any]) -> Any:
-    """Return evidence without the times in it: what any two runs of the same inputs agree on."""
+    """Return evidence without its times and logs: what any two runs of the same inputs agree on.
+
+    A run that finds a step done has no log of it.
+    """
 
     def kept(value: object) -> object:
         if isinstance(value, dict):
             return {
                 name: kept(inner)
                 for name, inner in value.items()
-                if name not in ("generated_at", "seconds")
+                if name not in ("generated_at", "seconds", "logs")
             }
         return [kept(inner) for inner in value] if isinstance(value, list) else value
 

@@ -53,7 +53,7 @@ _TEMPORARY = {
 }
 """By folder, the names of what only a run at work needs."""
 _WRITTEN = (".", "cells", "host", "report", "report/cells", "report/host", "report/packages")
-"""The folders in which a killed run can leave half of a write, beside those of records."""
+"""The folders in which a killed run can leave half of a write, beside those of records and logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +160,7 @@ def _temporary(root: Path) -> Iterator[Path]:
     folders = [root / name for name in _WRITTEN]
     if not records.is_symlink():
         folders += records.glob("*")
+    folders += [path for path in (root / "logs").glob("**") if path.is_dir()]
     for folder in folders:
         between = [one for one in (folder, *folder.parents) if one.is_relative_to(root)]
         if any(one.is_symlink() for one in between):

@@ -126,16 +126,22 @@ class Records:
         finally:
             lock.release()
 
+    def _is_reached_by_no_link(self, folder: Path) -> bool:
+        ours = (self.root, self._images or self.root)
+        ways = [one for one in (folder, *folder.parents) if any(map(one.is_relative_to, ours))]
+        return not any(one.is_symlink() for one in ways)
+
     def _sweep(self) -> None:
         """Remove what killed runs left, from the folders that are ours alone, by name."""
         report = self.root / "report"
         folders = [self.root, report, *(self.root / name for name in ("cells", "host"))]
         folders += [report / name for name in ("cells", "host", "packages")]
         folders += (self.root / "records").glob("*")
+        folders += (self.root / "logs").glob("*")
         folders += (self.root / "logs" / PROBE_LOGS).glob("*")
         if self._images and not self._images.is_symlink():
             folders += [self._images, *self._images.glob("*"), *self._images.glob("base/*")]
-        sweep(folder for folder in folders if not folder.is_symlink())
+        sweep(folder for folder in folders if self._is_reached_by_no_link(folder))
         for pattern in ("*.tar", "*.packages"):
             for path in (self.root / "bootstrap").glob(pattern):
                 with suppress(OSError):

@@ -145,10 +145,11 @@ def test_what_killed_runs_left_is_swept_when_the_folder_is_held(tmp_path: Path) 
         *(state / folder / left for folder in ("", "records/lock", "cells", "host", "report")),
         *(state / "report" / folder / left for folder in ("cells", "host", "packages")),
         *(images / folder / ".Dockerfile.12345678" for folder in ("", "a-cell", "base/a-base")),
+        *(state / "logs" / folder / ".x.log.12345678" for folder in ("resolve", "probe/a-cell")),
         *(state / "bootstrap" / f"bookworm{end}" for end in (".tar", ".partial.tar", ".packages")),
     ]
     others = [
-        *(state / name for name in (f"logs/{left}", f"tools/lib/{left}", "bootstrap/notes.txt")),
+        *(state / name for name in (f"tools/lib/{left}", "bootstrap/notes.txt")),
         *(images / name for name in ("a-cell/Dockerfile", f"a-cell/more/{left}")),
         tmp_path / left,
     ]
@@ -167,7 +168,12 @@ def test_nothing_is_swept_through_a_link(tmp_path: Path) -> None:
     elsewhere.parent.mkdir()
     elsewhere.touch()
     (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "cells").symlink_to(elsewhere.parent)
+    for name in ("cells", "logs", "records"):
+        (tmp_path / "state" / name).symlink_to(elsewhere.parent)
+    deeper = elsewhere.parent / "build" / ".x.log.12345678"
+    deeper.parent.mkdir()
+    deeper.touch()
     (tmp_path / "images").symlink_to(elsewhere.parent)
     with Records(tmp_path / "state", tmp_path / "images").exclusive():
         assert elsewhere.exists()
+        assert deeper.exists()
