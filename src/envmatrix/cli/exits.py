@@ -4,8 +4,6 @@ from __future__ import annotations
 
 DEFECT = 70
 """A defect of envmatrix itself (EX_SOFTWARE of sysexits.h)."""
-INTERRUPTED = 130
-"""Ctrl-C ended the program (128 and the number of SIGINT)."""
 
 TOLD = (
     "0   done",
@@ -13,6 +11,6 @@ TOLD = (
     "2   what was given is wrong: an option, a selector, a file",
     "3   the surroundings failed: engine, network, disk; or a cell stays unknown",
     f"{DEFECT}  a defect of envmatrix",
-    f"{INTERRUPTED} stopped by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP",
+    "130 stopped by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP",
 )
 """What each exit code means, as helps tell it."""

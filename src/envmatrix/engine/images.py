@@ -7,7 +7,7 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,16 +89,11 @@ class Images:
         """
         platform = f"linux/{architecture}" if architecture else None
         with translated(f"pull {reference}"):
-            try:
-                events = self.connection.client.pull(
+            said = _failure(
+                lambda: self.connection.client.pull(
                     reference, stream=True, decode=True, platform=platform
                 )
-                errors = (event["error"] for event in progressing(events) if "error" in event)
-                said = next(errors, None)
-            except APIError as error:
-                said = str(error.explanation or error)
-            except TimeoutError as error:
-                said = str(error)
+            )
         if said is not None:
             raise pull_refused(reference, said)
         return self.get(reference)
@@ -113,20 +108,15 @@ class Images:
             EngineError: the registry does not take it. Its class tells why.
         """
         repository, tag = parse_repository_tag(name)
-        said: str | None = None
+
+        def hear(event: dict[str, Any]) -> None:
+            if event.get("status") == "Pushed":
+                moved.add(str(event.get("id") or ""))
+
         with translated(f"push {name}"):
-            try:
-                events = self.connection.client.push(repository, tag, stream=True, decode=True)
-                for event in progressing(events):
-                    if "error" in event:
-                        said = str(event["error"])
-                        break
-                    if event.get("status") == "Pushed":
-                        moved.add(str(event.get("id") or ""))
-            except APIError as error:
-                said = str(error.explanation or error)
-            except TimeoutError as error:
-                said = str(error)
+            said = _failure(
+                lambda: self.connection.client.push(repository, tag, stream=True, decode=True), hear
+            )
         if said is not None:
             raise push_refused(name, said)
 
@@ -284,3 +274,20 @@ def _history(tar: tarfile.TarFile, manifest: Mapping[str, Any]) -> Sequence[Mapp
 
 def _open(tar: tarfile.TarFile, paths: Iterable[str]) -> list[IO[bytes]]:
     return [file for path in paths if (file := tar.extractfile(path))]
+
+
+def _failure(
+    begin: Callable[[], Iterable[dict[str, Any]]],
+    hear: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> str | None:
+    """Follow a pull or a push to its end; return why it failed, or None. `hear` gets each event."""
+    try:
+        for event in progressing(begin()):
+            if "error" in event:
+                return str(event["error"])
+            hear(event)
+    except APIError as error:
+        return str(error.explanation or error)
+    except TimeoutError as error:
+        return str(error)
+    return None

@@ -144,22 +144,31 @@ def _replace(path: Path, data: bytes, *, durable: bool) -> None:
         raise
 
 
-def is_leftover(name: str) -> bool:
-    """Return whether a name is one that `write_text` gives to the new file beside an old one."""
-    return _LEFTOVER.fullmatch(name) is not None
+def leftovers(folders: Iterable[Path]) -> Iterator[Path]:
+    """Yield what a killed run left of a write: plain files with a name that `write_text` gives."""
+    for folder in folders:
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if _LEFTOVER.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                    yield Path(entry.path)
 
 
 def sweep(folders: Iterable[Path]) -> None:
     """Remove from these folders what a killed run left of a write. Nobody may write there now.
 
-    Only plain files with a name that `write_text` gives are removed. What cannot be removed stays.
+    What cannot be removed stays.
     """
+    for path in leftovers(folders):
+        with suppress(OSError):
+            path.unlink()
+
+
+def without_links(folders: Iterable[Path], root: Path) -> Iterator[Path]:
+    """Yield the folders to which no link leads, from `root` on, which is one of those looked at."""
     for folder in folders:
-        with suppress(OSError), os.scandir(folder) as entries:
-            for entry in entries:
-                if is_leftover(entry.name) and entry.is_file(follow_symlinks=False):
-                    with suppress(OSError):
-                        os.unlink(entry.path)  # noqa: PTH108  (a DirEntry has a path of text)
+        ways = [one for one in (folder, *folder.parents) if one.is_relative_to(root)]
+        if not any(one.is_symlink() for one in ways):
+            yield folder
 
 
 def remove(path: Path) -> None:

@@ -16,8 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from envmatrix.store.files import is_leftover
 from envmatrix.store.layout import Layout
+from envmatrix.store.records import half_made
 
 _BLOCK = 512
 """The unit of `st_blocks`, whatever the file system."""
@@ -47,13 +47,10 @@ _PLACES: dict[Kind, tuple[str, ...]] = {
 }
 """The folders of each kind, from the state. The records of evidence count as evidence."""
 _TEMPORARY = {
-    "bootstrap": ("*.tar", "*.packages"),
     "wheelhouse": ("incoming-*",),
     "verify": ("*",),
 }
-"""By folder, the names of what only a run at work needs."""
-_WRITTEN = (".", "cells", "host", "report", "report/cells", "report/host", "report/packages")
-"""The folders in which a killed run can leave half of a write, beside those of records and logs."""
+"""By folder, the names of what only a run at work needs, beside what is half made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,19 +153,7 @@ def _temporary(root: Path) -> Iterator[Path]:
         if folder.is_dir() and not folder.is_symlink():
             for pattern in patterns:
                 yield from folder.glob(pattern)
-    records = root / "records"
-    folders = [root / name for name in _WRITTEN]
-    if not records.is_symlink():
-        folders += records.glob("*")
-    folders += [path for path in (root / "logs").glob("**") if path.is_dir()]
-    for folder in folders:
-        between = [one for one in (folder, *folder.parents) if one.is_relative_to(root)]
-        if any(one.is_symlink() for one in between):
-            continue
-        with suppress(OSError), os.scandir(folder) as entries:
-            for entry in entries:
-                if is_leftover(entry.name) and entry.is_file(follow_symlinks=False):
-                    yield Path(entry.path)
+    yield from half_made(root)
 
 
 def _size(place: Path, skipped: frozenset[Path] = frozenset()) -> int:

@@ -17,12 +17,14 @@ from envmatrix.model.errors import SurroundingsError
 from envmatrix.model.part import Part
 from envmatrix.store.files import (
     ignore,
+    leftovers,
     make_folder,
     names,
     remove,
     sweep,
     to_text,
     using,
+    without_links,
     write_text,
 )
 
@@ -30,6 +32,9 @@ PROBE_LOGS = "probe"
 """The folder of the logs of probes, beside those of builds."""
 RESOLVE_LOGS = "resolve"
 """The folder of the logs of the resolver: one for each problem, which several cells may pose."""
+
+_WRITTEN = (".", "cells", "host", "report", "report/cells", "report/host", "report/packages")
+"""The folders of a state in which files are written, beside those of records and logs."""
 
 _Record = TypeVar("_Record", bound=Part)
 
@@ -126,23 +131,23 @@ class Records:
         finally:
             lock.release()
 
-    def _is_reached_by_no_link(self, folder: Path) -> bool:
-        ours = (self.root, self._images or self.root)
-        ways = [one for one in (folder, *folder.parents) if any(map(one.is_relative_to, ours))]
-        return not any(one.is_symlink() for one in ways)
-
     def _sweep(self) -> None:
         """Remove what killed runs left, from the folders that are ours alone, by name."""
-        report = self.root / "report"
-        folders = [self.root, report, *(self.root / name for name in ("cells", "host"))]
-        folders += [report / name for name in ("cells", "host", "packages")]
-        folders += (self.root / "records").glob("*")
-        folders += (self.root / "logs").glob("*")
-        folders += (self.root / "logs" / PROBE_LOGS).glob("*")
-        if self._images and not self._images.is_symlink():
-            folders += [self._images, *self._images.glob("*"), *self._images.glob("base/*")]
-        sweep(folder for folder in folders if self._is_reached_by_no_link(folder))
+        for path in half_made(self.root):
+            with suppress(OSError):
+                path.unlink()
+        if images := self._images:
+            folders = [images, *images.glob("*"), *images.glob("base/*")]
+            sweep(without_links(folders, images))
+
+
+def half_made(state: Path) -> Iterator[Path]:
+    """Yield what a killed run left in a state: files half-written, and half of a bootstrap."""
+    folders = [state / name for name in _WRITTEN]
+    for pattern in ("records/*", "logs/*", f"logs/{PROBE_LOGS}/*"):
+        folders += state.glob(pattern)
+    yield from leftovers(without_links(folders, state))
+    bootstrap = state / "bootstrap"
+    if not bootstrap.is_symlink():
         for pattern in ("*.tar", "*.packages"):
-            for path in (self.root / "bootstrap").glob(pattern):
-                with suppress(OSError):
-                    path.unlink()
+            yield from bootstrap.glob(pattern)

@@ -149,7 +149,7 @@ def test_what_killed_runs_left_is_swept_when_the_folder_is_held(tmp_path: Path) 
         *(state / "bootstrap" / f"bookworm{end}" for end in (".tar", ".partial.tar", ".packages")),
     ]
     others = [
-        *(state / name for name in (f"tools/lib/{left}", "bootstrap/notes.txt")),
+        *(state / name for name in (f"logs/{left}", f"tools/lib/{left}", "bootstrap/notes.txt")),
         *(images / name for name in ("a-cell/Dockerfile", f"a-cell/more/{left}")),
         tmp_path / left,
     ]
