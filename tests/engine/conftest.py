@@ -140,10 +140,8 @@ def folder(
 
 @pytest.fixture
 def base_image(quick: object, checkout: Folder, engine: Engine) -> str:
-    """The id of a base image: a Python, and nothing else."""
-    image = engine.images.find("envmatrix/base:debian12-py3.11-cpu")
-    assert image is not None
-    return image.id
+    """The id of a base image: a Python, and nothing else. Other tests may take its name."""
+    return engine.images.get(named(checkout)["envmatrix/base:debian12-py3.11-cpu"]).id
 
 
 @pytest.fixture(scope="module")
@@ -158,10 +156,16 @@ def proven(
     assert done.returncode == 0, done.stderr
     assert project.run("report", "-p", "good", "--out", "reports").returncode == 0
     yield project
-    names = sorted((project.root / ".envmatrix/records/name").glob("*.json"))
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in names]
-    for record in sorted(records, key=lambda one: "/cell:" not in one["name"]):
-        engine.images.remove(record["id"])
+    images = named(project)
+    for name in sorted(images, key=lambda name: "/cell:" not in name):
+        engine.images.remove(images[name])
+
+
+def named(project: Folder) -> dict[str, str]:
+    """Return the ids of the images that a project made, by their names."""
+    paths = (project.root / ".envmatrix/records/name").glob("*.json")
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return {record["name"]: record["id"] for record in records}
 
 
 def published(project: Folder, registry: str) -> dict[str, Any]:

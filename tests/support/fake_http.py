@@ -26,7 +26,7 @@ ACCEPT_SECONDS = 0.02
 """How soon the server sees that it shall stop."""
 
 INTERRUPTED_BYTES = 10_000
-"""What is read of a body before its connection is cut."""
+"""How much is read of a body at most before its connection is cut."""
 
 STOP_SECONDS = 2.0
 """How long `stop` waits for all threads together."""
@@ -281,7 +281,8 @@ class _Conversation(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = parse_qs(parts.query, keep_blank_values=True)
         if self._owner.interrupts(f"{self.command} {unquote(parts.path)}"):
-            self.rfile.read(INTERRUPTED_BYTES)
+            if self._announces_body:
+                self.rfile.read1(INTERRUPTED_BYTES)
             raise Cut(reset=True)
         return Request(
             self.command,
@@ -291,19 +292,35 @@ class _Conversation(BaseHTTPRequestHandler):
             self._body(),
         )
 
+    @property
+    def _chunked(self) -> bool:
+        return "chunked" in self.headers.get("Transfer-Encoding", "")
+
+    @property
+    def _announces_body(self) -> bool:
+        return self._chunked or int(self.headers.get("Content-Length") or 0) > 0
+
     def _body(self) -> bytes:
-        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-            size = int(self.headers.get("Content-Length") or 0)
-            body = self.rfile.read(size)
-            if len(body) < size:  # the connection was closed in the middle of the request
-                raise Cut
-            return body
+        if not self._chunked:
+            return self._exactly(int(self.headers.get("Content-Length") or 0))
         parts = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            parts.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
+        while size := int(self._line().split(b";")[0], 16):
+            parts.append(self._exactly(size))
+            self._line()
+        self._line()
         return b"".join(parts)
+
+    def _exactly(self, size: int) -> bytes:
+        data = self.rfile.read(size)
+        if len(data) < size:
+            raise Cut  # The client closed the connection in the middle of the request.
+        return data
+
+    def _line(self) -> bytes:
+        line = self.rfile.readline()
+        if not line:
+            raise Cut  # The client closed the connection in the middle of the request.
+        return line
 
     def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)

@@ -282,7 +282,7 @@ def _failure(
 ) -> str | None:
     """Follow a pull or a push to its end; return why it failed, or None. `hear` gets each event."""
     try:
-        for event in progressing(begin()):
+        for event in progressing(begin):
             if "error" in event:
                 return str(event["error"])
             hear(event)

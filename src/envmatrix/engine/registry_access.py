@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 import ssl
+import threading
 import warnings
 from base64 import b64encode
 from collections.abc import Mapping
@@ -246,10 +247,14 @@ def _basic(user: str, password: str) -> str:
     return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
 
 
+_WARNINGS = threading.Lock()
+"""Held while warnings are silenced: two threads that do so would leave them silent for ever."""
+
+
 def _credentials(host: str) -> Mapping[str, Any]:
     """Return what `docker login` kept for a host, also where a credential helper keeps it."""
     try:
-        with warnings.catch_warnings():
+        with _WARNINGS, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # It also raises what it warns of.
             return auth.load_config().resolve_authconfig(host) or {}
     except DockerException as error:

@@ -14,6 +14,8 @@ from typing import Any
 
 from docker.types import CancellableStream
 from docker.utils.socket import STDOUT, read
+from requests import ReadTimeout
+from urllib3.exceptions import ReadTimeoutError
 
 from envmatrix.engine.failures import FAILURES
 from envmatrix.engine.process import OUTPUT_LIMIT
@@ -26,26 +28,31 @@ STANDSTILL_SECONDS = 120.0
 
 
 def progressing(
-    events: Iterable[dict[str, Any]], clock: Callable[[], float] = time.monotonic
+    begin: Callable[[], Iterable[dict[str, Any]]], clock: Callable[[], float] = time.monotonic
 ) -> Iterator[dict[str, Any]]:
-    """Yield the events of a push or a pull while they tell something new.
+    """Begin a push or a pull, and yield its events while they tell something new.
 
     With containerd's store, an engine whose registry failed within a layer repeats one event and
-    never ends (seen with Docker 28.5).
+    never ends (seen with Docker 28.5). An engine whose registry does not answer tells nothing at
+    all (seen with Docker 20.10).
 
     Raises:
-        TimeoutError: nothing new was told for `STANDSTILL_SECONDS`.
+        TimeoutError: nothing new was told for `STANDSTILL_SECONDS`, or nothing at all for as long
+        as the connection waits.
     """
     told: dict[object, object] = {}
     moved_at = clock()
-    for event in events:
-        step = event.get("status"), (event.get("progressDetail") or {}).get("current")
-        if told.get(event.get("id")) != step:
-            told[event.get("id")] = step
-            moved_at = clock()
-        elif clock() - moved_at > STANDSTILL_SECONDS:
-            raise TimeoutError(f"it made no progress for {STANDSTILL_SECONDS:.0f} s")
-        yield event
+    try:
+        for event in begin():
+            step = event.get("status"), (event.get("progressDetail") or {}).get("current")
+            if told.get(event.get("id")) != step:
+                told[event.get("id")] = step
+                moved_at = clock()
+            elif clock() - moved_at > STANDSTILL_SECONDS:
+                raise TimeoutError(f"it made no progress for {STANDSTILL_SECONDS:.0f} s")
+            yield event
+    except (ReadTimeout, ReadTimeoutError) as error:
+        raise TimeoutError(f"it made no progress for {clock() - moved_at:.0f} s") from error
 
 
 class StreamLostError(Exception):

@@ -7,6 +7,9 @@ from itertools import count
 from typing import Any
 
 import pytest
+from requests import ReadTimeout
+from urllib3 import HTTPConnectionPool
+from urllib3.exceptions import ReadTimeoutError
 
 from envmatrix.engine.refusals import push_refused
 from envmatrix.engine.streams import STANDSTILL_SECONDS, progressing
@@ -20,7 +23,7 @@ def pushing(layer: str, current: int) -> dict[str, Any]:
 def each_second(events: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield what is progress where an event comes each second."""
     seconds = count()
-    return progressing(events, lambda: float(next(seconds)))
+    return progressing(lambda: events, lambda: float(next(seconds)))
 
 
 def test_an_engine_that_repeats_itself_stands_still() -> None:
@@ -28,6 +31,21 @@ def test_an_engine_that_repeats_itself_stands_still() -> None:
     events = each_second(pushing("a", 5) for _ in count())
     with pytest.raises(TimeoutError, match="no progress for 120 s") as caught:
         list(events)
+    assert push_refused("r/x:1", str(caught.value)).transient
+
+
+@pytest.mark.parametrize(
+    "lost", [ReadTimeout(), ReadTimeoutError(HTTPConnectionPool("x"), "/", "timed out")]
+)
+def test_an_engine_that_tells_nothing_stands_still(lost: Exception) -> None:
+    """Docker 20.10 is silent while its registry is. The engine itself is not to blame."""
+
+    def events() -> Iterator[dict[str, Any]]:
+        yield pushing("a", 5)
+        raise lost
+
+    with pytest.raises(TimeoutError, match="no progress for") as caught:
+        list(each_second(events()))
     assert push_refused("r/x:1", str(caught.value)).transient
 
 
