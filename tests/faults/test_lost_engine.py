@@ -29,6 +29,7 @@ from private_engine import PrivateEngine, wait_until
 from small_project import GOOD
 
 from envmatrix.engine.client import Engine
+from envmatrix.engine.connection import API_SECONDS
 
 WAITING = "import time\ntime.sleep(300)"
 
@@ -122,6 +123,26 @@ def test_ctrl_c_ends_a_run_whose_engine_is_frozen(
     assert process.returncode == 130
     assert "stopped; what was done is kept" in said
     assert took < 60
+    (folder.root / "scripts/probes/jinja2_waiting.py").unlink()
+    goes_on(folder, quick)
+
+
+def test_a_run_whose_engine_stays_frozen_ends(
+    folder: Folder, machine: PrivateEngine, quick: dict[str, Any]
+) -> None:
+    """One request waits for two minutes, no other one does. The next run removes the rest."""
+    write_probe(folder, "jinja2-waiting", WAITING)
+    with started(folder, *RUN) as process:
+        with Engine.connect() as engine:
+            wait_for_container(process, engine)
+        machine.freeze()
+        try:
+            out, said = process.communicate(timeout=2 * API_SECONDS)
+        finally:
+            machine.thaw()
+
+    assert_unknown(folder, process.returncode, out + said)
+    assert judged(folder) == ("unknown", "probe", "engine")
     (folder.root / "scripts/probes/jinja2_waiting.py").unlink()
     goes_on(folder, quick)
 

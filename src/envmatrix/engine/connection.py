@@ -20,7 +20,7 @@ from docker.errors import (
 from docker.tls import TLSConfig
 from docker.utils import kwargs_from_env, parse_host
 from docker.utils.config import find_config_file
-from requests import HTTPError, PreparedRequest, Response
+from requests import HTTPError, PreparedRequest, ReadTimeout, Request, Response
 
 from envmatrix.engine.failures import translated
 from envmatrix.model.errors import EngineError
@@ -29,7 +29,8 @@ API_SECONDS = 120
 """The time that the engine has to answer a request."""
 
 STOP_SECONDS = 10
-"""The time that the engine has to answer a request after the user asked to stop: it may hang."""
+"""The time that an engine which may hang has to answer: after the user asked to stop, and for a
+sign of life after a request that it did not answer."""
 
 DEFAULT_CONTEXT = "default"
 
@@ -46,17 +47,33 @@ class _Client(APIClient):
     """A client that checks an encrypted engine against the certificates of its own address.
 
     requests would rather take REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE from the environment. After
-    `cancelled` is set, no request waits long for its answer.
+    `cancelled` is set, no request waits long for its answer. While `silent` is set, the engine did
+    not answer in time, and gets no request before it gave a sign of life.
     """
 
-    def __init__(self, cancelled: threading.Event, **settings: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        cancelled: threading.Event,
+        silent: threading.Event,
+        **settings: Any,  # noqa: ANN401
+    ) -> None:
         self._cancelled = cancelled
+        self._silent = silent
         super().__init__(**settings)
 
     def send(self, request: PreparedRequest, **settings: Any) -> Response:  # noqa: ANN401
         """Send a request."""
+        checked = settings | {"verify": self.verify}
+        if self._silent.is_set():
+            sign = self.prepare_request(Request("GET", f"{self.base_url}/_ping"))
+            super().send(sign, **(checked | {"timeout": STOP_SECONDS, "stream": False}))
+            self._silent.clear()
         hurry = {"timeout": STOP_SECONDS} if self._cancelled.is_set() else {}
-        return super().send(request, **(settings | {"verify": self.verify} | hurry))
+        try:
+            return super().send(request, **(checked | hurry))
+        except ReadTimeout:
+            self._silent.set()
+            raise
 
 
 @dataclass
@@ -72,6 +89,7 @@ class Connection:
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     cancelled: threading.Event = field(default_factory=threading.Event)
     tell: Callable[[str], None] = lambda _: None
+    _silent: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
     _local: threading.local = field(default_factory=threading.local, init=False, repr=False)
 
     @classmethod
@@ -99,6 +117,7 @@ class Connection:
         if not hasattr(self._local, "client"):
             self._local.client = _Client(
                 self.cancelled,
+                self._silent,
                 base_url=self.address.url,
                 tls=self.address.tls or False,
                 version="auto",

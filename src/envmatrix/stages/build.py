@@ -32,11 +32,11 @@ from envmatrix.resolve.wheelhouse import Wheelhouse
 from envmatrix.stages.build_failures import Room, judge_failure
 from envmatrix.stages.image_records import ImageRecords
 from envmatrix.stages.inspection import packages_of, sizes_of
-from envmatrix.stages.leftovers import accounted
 from envmatrix.stages.options import Options
 from envmatrix.stages.progress import Progress
 from envmatrix.stages.pulling import Pulling
 from envmatrix.stages.recipes import Built, Recipe, Step, recipe_key
+from envmatrix.stages.run_notes import accounted
 from envmatrix.stages.serving import Serving, serving
 from envmatrix.stages.systems import Systems
 from envmatrix.store.files import make_folder, using

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 import trustme
 from docker.errors import APIError
-from fake_engine import FakeEngine, Refuses
+from fake_engine import FakeEngine, Refuses, Slow
 from fake_http import HttpServer
 
+from envmatrix.engine import connection
 from envmatrix.engine.client import Engine
 from envmatrix.engine.connection import Connection, find_address
 from envmatrix.model.errors import EngineError
@@ -283,6 +284,27 @@ def test_certificates_that_do_not_exist_are_told(
 
 
 # --- requests --------------------------------------------------------------------------------
+
+
+def test_a_silent_engine_is_asked_for_a_sign_of_life_first(
+    fake: FakeEngine, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a request without an answer no other one waits as long; an answer ends that."""
+    images, ping = "GET /images/*", "GET /_ping"
+    monkeypatch.setattr(connection, "STOP_SECONDS", 0.2)
+    with closing(engine.connection.client) as client:
+        monkeypatch.setattr(client, "timeout", 0.2)
+        fake.fail(Slow(images, 30))
+        fake.fail(Slow(ping, 30), times=2)
+        for _ in range(3):
+            with pytest.raises(EngineError, match="did not finish its answer") as caught:
+                engine.images.find("x")
+            assert caught.value.transient
+        assert (len(fake.asked(images)), len(fake.asked(ping))) == (1, 2)
+
+        for _ in range(2):
+            assert engine.images.find("x") is None
+        assert (len(fake.asked(images)), len(fake.asked(ping))) == (3, 3)
 
 
 def test_each_thread_has_a_client_of_its_own(engine: Engine) -> None:

@@ -11,7 +11,7 @@ from small_project import Folder
 from envmatrix.engine.client import Engine
 from envmatrix.engine.containers import RUN_LABEL
 from envmatrix.model.image_names import run_tag
-from envmatrix.stages.leftovers import accounted
+from envmatrix.stages.run_notes import accounted
 from envmatrix.store.records import Records
 
 KINDS = ("below", "layer", "made")
