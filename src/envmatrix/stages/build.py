@@ -221,11 +221,12 @@ class Builder:
         `may_pull`.
         """
         pulling = self.building.pulling
-        if pulling is None or self.fresh or self._is_built_here(cell, lock):
+        if pulling is None or self.fresh:
             return False
-        if pulling.recorded(self.images, cell, lock):
-            return True
-        return may_pull and pulling.source(cell) is not None
+        # What needs no engine is asked first: most cells have neither.
+        pulled = pulling.recorded(self.images, cell, lock) is not None
+        published = may_pull and pulling.source(cell) is not None
+        return (pulled or published) and not self._is_built_here(cell, lock)
 
     def pulled(self, cell: Cell, lock: Lock) -> Built:
         """Return the image of a cell as its registry serves it, pulled where it is not here.

@@ -18,7 +18,7 @@ from envmatrix.stages.disk import Gate, check_disk
 from envmatrix.stages.evidence import EvidenceMaker
 from envmatrix.stages.graph import Item, run_graph
 from envmatrix.stages.lock import Found, Locked, Locking
-from envmatrix.stages.options import Options
+from envmatrix.stages.options import ENGINE, Options
 from envmatrix.stages.probe import Probed, Probing
 from envmatrix.stages.progress import Progress
 from envmatrix.stages.recipes import Built
@@ -129,6 +129,7 @@ class Runner:
             if unbuilt:
                 builder.server()  # A port that is in use ends the run before any work starts.
             capacity = builder.engine.capacity
+            lanes = options.lanes(capacity)
             items = items_of(
                 cells,
                 unbuilt,
@@ -136,6 +137,7 @@ class Runner:
                 options,
                 options.ahead(capacity),
                 pulled=pulled,
+                beside=lanes[ENGINE],
             )
             _expect(items, progress)
             by_id = {one.cell.id: one for one in cells}
@@ -152,7 +154,6 @@ class Runner:
                     self.book.keep(found)
                 return result
 
-            lanes = options.lanes(capacity)
             results = run_graph(items, lanes, do, builder.engine.cancelled.set)
             for one in cells:
                 if one.cell.id not in evidence:

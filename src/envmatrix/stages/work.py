@@ -108,6 +108,7 @@ def items_of(
     ahead: int | None = None,
     *,
     pulled: Collection[str] = (),
+    beside: int = 1,
 ) -> list[Item]:
     """Return the items of a run over `cells`, which are in the order in which they are begun.
 
@@ -115,9 +116,16 @@ def items_of(
     they need no base and no wheels. With `ahead`, there are wheels for that many cells at the same
     time: the wheels of a cell are downloaded once the cell so many places before it is built, and
     each wheel is discarded once no cell needs it.
+
+    A cell that is begun is finished first, so that its evidence is kept early. The last cells,
+    one more than are done `beside` each other, are all built before one of them is probed: else
+    the last one is built and probed while nothing else is left to do. A run that prunes has no
+    room for that.
     """
     shared = frozenset() if options.fresh else _shared(unbuilt, sharing)
+    first_of_last = len(cells) if ahead else len(cells) - beside - 1
     items: dict[str, Item] = {}
+    last: dict[str, Item] = {}
     for place, one in enumerate(cells):
         begun = cells[place - ahead].cell.id if ahead and place >= ahead else None
         source = _pulled if one.cell.id in pulled else _built
@@ -126,7 +134,8 @@ def items_of(
         if options.probing:
             build = f"{Kind.BUILD}:{one.cell.id}"
             probe = Item(Kind.PROBE, one.cell.id, one.cell.id, ENGINE, (build,))
-            items.setdefault(probe.key, probe)
+            (items if place < first_of_last else last).setdefault(probe.key, probe)
+    items |= last
     discards = _discards(cells) if ahead else ()
     return [*_drops(items.values()), *discards, *items.values()]
 

@@ -95,6 +95,26 @@ def test_a_cell_alone_has_a_base_a_download_a_build_and_a_probe() -> None:
     ] == list(found.values())
 
 
+def worked_on(ahead: int | None) -> list[str]:
+    """Return the builds and probes of five cells in their order, two being done at a time."""
+    cells = [cell(name, SMALL) for name in "abcde"]
+    found = items_of(cells, cells, sharing(cells), ONE, ahead, beside=2)
+    return [item.key for item in found if item.kind in (Kind.BUILD, Kind.PROBE)]
+
+
+def test_the_last_cells_are_built_before_one_of_them_is_probed() -> None:
+    """Else the last one would be built and probed alone. The first ones are finished first."""
+    first = ["build:a", "probe:a", "build:b", "probe:b"]
+    last = ["build:c", "build:d", "build:e", "probe:c", "probe:d", "probe:e"]
+    assert worked_on(None) == [*first, *last]
+
+
+def test_a_run_that_prunes_finishes_every_cell_first() -> None:
+    """An image that waits for its probes takes room."""
+    each = [(f"build:{name}", f"probe:{name}") for name in "abcde"]
+    assert worked_on(2) == [key for both in each for key in both]
+
+
 def test_cells_on_one_base_have_one_item_for_it() -> None:
     """A base is built once, however many cells stand on it."""
     found = items(THREE)
