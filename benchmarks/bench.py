@@ -98,10 +98,14 @@ class Row:
 
 def measure(folder: Path, *arguments: str, allowed: Sequence[int] = (0,)) -> Taken:
     """Run envmatrix once in `folder`. An exit code that is not allowed ends the benchmark."""
+    # A user's Python keeps the bytecode of envmatrix; without it each run would compile it anew.
+    environment = {
+        name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
     with tempfile.NamedTemporaryFile("r") as report:
         command = [sys.executable, "-c", MEASURED, report.name, *arguments]
         started = time.monotonic()
-        subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)
         wall = time.monotonic() - started
         code, cpu, memory = json.load(report)
     if code not in allowed:
