@@ -158,7 +158,9 @@ def _exit_code(given: Sequence[str]) -> int:  # noqa: PLR0911  (each end has wor
         say_error(with_command(error, given))
         return error.exit_code
     except _Misuse as error:
-        wrong = misused(error, given)
+        wrong = misused(
+            error, given, [one.__name__ for group in BY_PURPOSE.values() for one in group]
+        )
         say_error(with_command(wrong, given))
         return wrong.exit_code
     except OSError as error:

@@ -12,6 +12,7 @@ import typer
 
 from envmatrix.cli.finding import find_matrix
 from envmatrix.cli.mistakes import PROGRAM
+from envmatrix.cli.printing import print_json
 from envmatrix.model.errors import EnvmatrixError, InputError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def completion(
         str | None,
         typer.Argument(metavar="[bash|zsh|fish]", help="Default: the shell that $SHELL names."),
     ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Print what a shell needs to complete commands, options, cells and profiles."""
     from typer.completion import get_completion_script  # type: ignore[attr-defined]
@@ -41,7 +44,10 @@ def completion(
     script = get_completion_script(
         prog_name=PROGRAM, complete_var=f"_{PROGRAM.upper()}_COMPLETE", shell=name
     )
-    sys.stdout.write(f"{script}\n")
+    if as_json:
+        print_json({"schema": 1, "shell": name, "script": script})
+    else:
+        sys.stdout.write(f"{script}\n")
 
 
 def answer_shell() -> None:

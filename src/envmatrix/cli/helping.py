@@ -23,7 +23,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "clean": ("envmatrix clean", "envmatrix clean images wheelhouse --yes"),
     "plan": (
         "envmatrix plan",
-        "envmatrix plan --profile all --grid",
+        "envmatrix plan '*' --grid",
         "envmatrix plan framework=torch 'version=>=2.11' --json",
         "envmatrix plan verdict=broken",
     ),

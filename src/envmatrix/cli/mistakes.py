@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -46,10 +46,16 @@ def no_such_command(word: str, commands: Sequence[str]) -> InputError:
     )
 
 
-def misused(error: Any, given: Sequence[str]) -> InputError:  # noqa: ANN401
+def misused(
+    error: Any,  # noqa: ANN401
+    given: Sequence[str],
+    commands: Collection[str],
+) -> InputError:
     """Return the error of options or arguments that are wrong, as typer found them."""
     context = error.ctx if hasattr(error, "ctx") else None
-    where = context.command_path if context else PROGRAM
+    # Typer does not tell the command of an option that has no value.
+    command = next((one for one in given if one in commands), "")
+    where = context.command_path if context else f"{PROGRAM} {command}".rstrip()
     next_step = f"`{where} --help` shows what it takes"
     option = getattr(error, "option_name", None)
     what = error.format_message().partition(" (Possible options")[0].rstrip(".")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from envmatrix.cli.arguments import OneCell
+from envmatrix.cli.printing import print_json
 from envmatrix.cli.workspace import Workspace, workspace_of
 from envmatrix.model.cells import Cell
 from envmatrix.model.errors import InputError, SurroundingsError, ToolError
@@ -37,6 +38,9 @@ def shell(
         typer.Option(
             "--mount", help=f"Mount the current folder at {MOUNTED}, and work in it as yourself."
         ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the command of Docker as JSON, and run nothing.")
     ] = False,
 ) -> None:
     """Open a shell in the image of a cell. Nothing is built, and nothing is pulled."""
@@ -66,6 +70,9 @@ def shell(
         *(_mounting() if mount else []),
     ]
     started = ["docker", "run", "--rm", "--pull", "never", *options, image, *(command or ["bash"])]
+    if as_json:
+        print_json({"schema": 1, "cell": one.id, "image": image, "command": started})
+        return
     try:
         os.execvp("docker", started)  # noqa: S606
     except OSError as error:

@@ -311,7 +311,7 @@ def _nothing(
     else:
         right, hint = (meant(selector, known) or ("", ""))[1], nearest(selector, known)
     if hint.startswith("known:"):
-        hint = "`envmatrix plan --profile all` lists every id"
+        hint = "`envmatrix plan '*'` lists every id"
     return InputError(
         f"no cell{_among(profile)} matches {selector!r}",
         where=f"selector {selector}",

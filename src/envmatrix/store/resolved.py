@@ -150,7 +150,7 @@ class Resolved:
             f"{name} does not tell what the resolver said: {why}",
             where=str(self.path),
             next_step=f"restore it with `git checkout {name}`; or move it away with "
-            f"`mv {name} {name}.old` and make it anew with `envmatrix lock --profile all`",
+            f"`mv {name} {name}.old` and make it anew with `envmatrix lock '*'`",
         )
 
     def write(self, lines: Mapping[str, Line]) -> None:

@@ -25,6 +25,7 @@ def test_every_command_has_a_help(offline: Folder, command: Commands, name: str)
     assert out == command(offline, name, "--help").out
     for line in (*EXAMPLES[name], *TOLD):
         assert f"  {line}\n" in out
+    assert " --json " in out
     assert max(map(len, out.splitlines())) <= WIDTH + 20
 
 
@@ -89,6 +90,7 @@ JSON = [
     ["render", "--json"],
     ["schema", "--json"],
     ["recommend", "--no-host", "--json"],
+    ["completion", "bash", "--json"],
 ]
 
 

@@ -33,6 +33,8 @@ LEADING_OUT: dict[str, tuple[Sequence[str], str]] = {
     "a wrong profile": (["plan", "-p", "quik"], "envmatrix plan -p quick"),
     "a wrong profile in one word": (["plan", "--profile=quik"], "envmatrix plan --profile=quick"),
     "a typo of a cell": (["plan", GOOD.replace("jinja", "jnja")], f"envmatrix plan {GOOD}"),
+    "a word that no cell has": (["plan", "nonsense"], "envmatrix plan '*'"),
+    "an option without its value": (["plan", "--profile"], "envmatrix plan --help"),
     "a word of another program": (["plan", "accelerator=cuda"], "envmatrix plan 'accelerator=cu*'"),
     "an axis that is misspelled": (["plan", "acelerator=cpu"], "envmatrix plan accelerator=cpu"),
     "an axis by another name": (["plan", "distro=debian12"], "envmatrix plan os=debian12"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import sys
@@ -45,6 +46,19 @@ def test_a_shell_opens_the_image_of_a_cell_and_never_pulls(
     assert line[-1] == "bash"
     assert line[-2].startswith("sha256:")
     assert asked == len(fake.asked("POST /images/create"))
+
+
+def test_a_shell_as_json_is_a_command_that_is_not_run(
+    project: Folder, command: Commands, fake: FakeEngine, started: list[list[str]]
+) -> None:
+    """A program gets the command that a person would have got."""
+    run_one(project, GOOD)
+    shown = command(project, "shell", GOOD, "--json", "python")
+    assert not started
+    told = json.loads(shown.out)
+    command(project, "shell", GOOD, "python")
+    assert [told["command"]] == started
+    assert (told["cell"], told["image"]) == (GOOD, started[0][-2])
 
 
 def test_a_shell_is_of_this_checkout(

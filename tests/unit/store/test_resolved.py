@@ -237,7 +237,7 @@ def test_a_file_that_is_not_right_is_an_error_with_commands(
     assert told.where == str(resolved.path)
     assert "`git checkout images/resolved.json`" in told.next_step
     assert "`mv images/resolved.json images/resolved.json.old`" in told.next_step
-    assert "`envmatrix lock --profile all`" in told.next_step
+    assert "`envmatrix lock '*'`" in told.next_step
 
 
 def test_a_file_that_cannot_be_read_is_an_error(resolved: Resolved) -> None:
