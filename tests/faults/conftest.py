@@ -1,8 +1,8 @@
 """Faults that are really caused: an engine of these tests' own, which may be killed and frozen.
 
 `nox -s faults` runs these tests. They need root on Linux, for the engine. ENVMATRIX_FAULTS_ENGINE
-names its version (default: 20.10), and ENVMATRIX_FAULTS_DIR the folder that keeps it. Tests that
-need no engine take no fixture of one.
+names its version (default: 20.10), ENVMATRIX_FAULTS_STORE its image store (default: overlay2),
+and ENVMATRIX_FAULTS_DIR the folder that keeps it. Tests that need no engine take no fixture of one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def machine() -> Iterator[PrivateEngine]:
     """The engine of these tests, which answers at DOCKER_HOST. A test that stops it starts it."""
     folder = os.environ.get("ENVMATRIX_FAULTS_DIR", str(REPOSITORY / ".envmatrix" / "engines"))
     version = os.environ.get("ENVMATRIX_FAULTS_ENGINE", "20.10")
-    private = PrivateEngine(version, Path(folder).resolve())
+    store = os.environ.get("ENVMATRIX_FAULTS_STORE", "overlay2")
+    private = PrivateEngine(version, Path(folder).resolve(), store)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
             patch.delenv(name, raising=False)

@@ -32,10 +32,11 @@ class NoEngineError(Exception):
 
 @dataclass
 class PrivateEngine:
-    """An engine of a version, in a folder that keeps it and its images."""
+    """An engine of a version, in a folder that keeps it and its images in a store."""
 
     version: str
     folder: Path
+    store: str = "overlay2"
     _home: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="engine-")))
     _script: subprocess.Popen[bytes] | None = None
 
@@ -55,9 +56,10 @@ class PrivateEngine:
         Raises:
             NoEngineError: it cannot be had, such as without root.
         """
+        options = ["--store", self.store, "--dir", str(self.folder)]
         with self.log.open("ab") as log:
             self._script = subprocess.Popen(
-                [str(PROGRAM), self.version, "--dir", str(self.folder), "--", "sleep", "infinity"],
+                [str(PROGRAM), self.version, *options, "--", "sleep", "infinity"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
