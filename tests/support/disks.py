@@ -24,8 +24,8 @@ def small_disk(place: Path, options: str) -> Iterator[Path]:
 
 @contextmanager
 def image_disk(place: Path, image: Path, megabytes: int) -> Iterator[Path]:
-    """Mount a file system that lies in a file, of at most 500 MB. Docker's storage works on it."""
-    assert megabytes <= 500, "the real disk is not for tests to fill"
+    """Mount a file system that lies in a file, of at most 1 GB. Docker's storage works on it."""
+    assert megabytes <= 1000, "the real disk is not for tests to fill"
     with image.open("wb") as file:
         file.truncate(megabytes * 10**6)
     try:
