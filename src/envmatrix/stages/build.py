@@ -223,10 +223,11 @@ class Builder:
         pulling = self.building.pulling
         if pulling is None or self.fresh:
             return False
-        # What needs no engine is asked first: most cells have neither.
-        pulled = pulling.recorded(self.images, cell, lock) is not None
-        published = may_pull and pulling.source(cell) is not None
-        return (pulled or published) and not self._is_built_here(cell, lock)
+        # Most cells have neither, and are not looked up on the engine for that.
+        is_known = pulling.recorded(self.images, cell, lock) is not None or (
+            may_pull and pulling.source(cell) is not None
+        )
+        return is_known and not self._is_built_here(cell, lock)
 
     def pulled(self, cell: Cell, lock: Lock) -> Built:
         """Return the image of a cell as its registry serves it, pulled where it is not here.

@@ -158,7 +158,12 @@ def sweep(folders: Iterable[Path]) -> None:
 
     What cannot be removed stays.
     """
-    for path in leftovers(folders):
+    remove_all(leftovers(folders))
+
+
+def remove_all(paths: Iterable[Path]) -> None:
+    """Remove files. What cannot be removed stays."""
+    for path in paths:
         with suppress(OSError):
             path.unlink()
 

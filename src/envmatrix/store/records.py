@@ -6,7 +6,7 @@ A stage whose inputs did not change finds its record here and is not run again.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +21,7 @@ from envmatrix.store.files import (
     make_folder,
     names,
     remove,
+    remove_all,
     sweep,
     to_text,
     using,
@@ -133,9 +134,7 @@ class Records:
 
     def _sweep(self) -> None:
         """Remove what killed runs left, from the folders that are ours alone, by name."""
-        for path in half_made(self.root):
-            with suppress(OSError):
-                path.unlink()
+        remove_all(half_made(self.root))
         if images := self._images:
             folders = [images, *images.glob("*"), *images.glob("base/*")]
             sweep(without_links(folders, images))
