@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -103,22 +105,29 @@ def test_an_engine_that_is_killed_between_stages(
     goes_on(folder, quick)
 
 
-def test_ctrl_c_ends_a_run_whose_engine_is_frozen(
-    folder: Folder, machine: PrivateEngine, quick: dict[str, Any]
-) -> None:
-    """The user does not wait for an engine that answers nothing; the next run removes the rest."""
+@contextmanager
+def frozen(folder: Folder, machine: PrivateEngine) -> Iterator[subprocess.Popen[str]]:
+    """Yield a run whose engine froze while it probes. The engine goes on afterwards."""
     write_probe(folder, "jinja2-waiting", WAITING)
     with started(folder, *RUN) as process:
         with Engine.connect() as engine:
             wait_for_container(process, engine)
         machine.freeze()
         try:
-            time.sleep(1)
-            began = time.monotonic()
-            said = send(process, signal.SIGINT)
-            took = time.monotonic() - began
+            yield process
         finally:
             machine.thaw()
+
+
+def test_ctrl_c_ends_a_run_whose_engine_is_frozen(
+    folder: Folder, machine: PrivateEngine, quick: dict[str, Any]
+) -> None:
+    """The user does not wait for an engine that answers nothing; the next run removes the rest."""
+    with frozen(folder, machine) as process:
+        time.sleep(1)
+        began = time.monotonic()
+        said = send(process, signal.SIGINT)
+        took = time.monotonic() - began
 
     assert process.returncode == 130
     assert "stopped; what was done is kept" in said
@@ -131,15 +140,8 @@ def test_a_run_whose_engine_stays_frozen_ends(
     folder: Folder, machine: PrivateEngine, quick: dict[str, Any]
 ) -> None:
     """One request waits for two minutes, no other one does. The next run removes the rest."""
-    write_probe(folder, "jinja2-waiting", WAITING)
-    with started(folder, *RUN) as process:
-        with Engine.connect() as engine:
-            wait_for_container(process, engine)
-        machine.freeze()
-        try:
-            out, said = process.communicate(timeout=2 * API_SECONDS)
-        finally:
-            machine.thaw()
+    with frozen(folder, machine) as process:
+        out, said = process.communicate(timeout=2 * API_SECONDS)
 
     assert_unknown(folder, process.returncode, out + said)
     assert judged(folder) == ("unknown", "probe", "engine")
