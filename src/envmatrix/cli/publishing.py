@@ -260,7 +260,7 @@ def inspect(
                 next_step="`docker images 'envmatrix/*'` lists those of envmatrix; "
                 "`envmatrix pull CELL` takes a published one",
             )
-        config = engine.images.config(found.id)["config"]
+    config = found.config["config"]
     from envmatrix.report.identity import CELL, identify
 
     labels = config.get("Labels") or {}

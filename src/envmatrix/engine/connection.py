@@ -60,6 +60,8 @@ class _Client(APIClient):
         self._cancelled = cancelled
         self._silent = silent
         super().__init__(**settings)
+        if self.base_url.startswith("http+"):  # No proxy of the environment leads to a socket.
+            self.trust_env = False
 
     def send(self, request: PreparedRequest, **settings: Any) -> Response:  # noqa: ANN401
         """Send a request."""
@@ -91,6 +93,7 @@ class Connection:
     tell: Callable[[str], None] = lambda _: None
     _silent: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
     _local: threading.local = field(default_factory=threading.local, init=False, repr=False)
+    _version: str = field(default="auto", init=False, repr=False)
 
     @classmethod
     def open(cls, tell: Callable[[str], None] = lambda _: None) -> Connection:
@@ -115,16 +118,18 @@ class Connection:
     def client(self) -> APIClient:
         """The client of this thread. Two threads cannot safely share a client of docker-py."""
         if not hasattr(self._local, "client"):
-            self._local.client = _Client(
+            client = _Client(
                 self.cancelled,
                 self._silent,
                 base_url=self.address.url,
                 tls=self.address.tls or False,
-                version="auto",
+                version=self._version,
                 timeout=API_SECONDS,
             )
-        client: APIClient = self._local.client
-        return client
+            self._version = client.api_version  # The engine is asked once, not by each thread.
+            self._local.client = client
+        found: APIClient = self._local.client
+        return found
 
     def get(self, path: str, query: Mapping[str, Any]) -> Response:
         """Send a GET request that docker-py has no method for."""

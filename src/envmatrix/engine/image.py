@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +12,9 @@ class Image:
     """An image as the engine holds it.
 
     `layers` are diff ids. They say what is in an image, so compare them and not the `id`, which
-    also depends on the time of the build.
+    also depends on the time of the build. `config` is the configuration of the image, without its
+    layers and its history, and without what differs between two builds of the same image: the ids
+    of the images below, and the engine's notes about the container that built it.
     """
 
     id: str
@@ -18,6 +22,7 @@ class Image:
     size: int
     names: tuple[str, ...] = ()
     repo_digests: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def digests_of(self, reference: str) -> tuple[str, ...]:
         """Return the digests that the registry of a reference knows this image by, sorted.

@@ -61,6 +61,7 @@ class Images:
             found["Size"],
             tuple(found["RepoTags"] or ()),
             tuple(found.get("RepoDigests") or ()),
+            _config(found),
         )
 
     def get(self, reference: str) -> Image:
@@ -208,20 +209,14 @@ class Images:
         with translated(f"look up the image {image.id}"):
             return str(self._inspect(image.id)["Architecture"])
 
-    def config(self, reference: str) -> dict[str, Any]:
-        """Return the configuration of an image, without its layers and its history.
+    def config(self, reference: str) -> Mapping[str, Any]:
+        """Return the configuration of an image, as `Image.config` says.
 
-        The ids of the images below, and the engine's notes about the container that built the
-        image, are left out: they differ between two builds of the same image.
+        Raises:
+            EngineError: the engine does not have the image.
         """
         with translated(f"look up the image {reference}"):
-            found = self._inspect(reference)
-        config = {
-            name: value
-            for name, value in found["Config"].items()
-            if name not in _NOT_COMPARED and value is not None
-        }
-        return {"architecture": found["Architecture"], "os": found["Os"], "config": config}
+            return _config(self._inspect(reference))
 
     def history(self, reference: str) -> list[tuple[str, int]]:
         """Return the instructions of an image with the bytes that each added, the first first."""
@@ -264,6 +259,16 @@ class Images:
     def _inspect(self, reference: str) -> dict[str, Any]:
         found: dict[str, Any] = self.connection.client.inspect_image(reference)  # type: ignore[no-untyped-call]
         return found
+
+
+def _config(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the configuration that an engine tells of an image, without what is not compared."""
+    config = {
+        name: value
+        for name, value in (found.get("Config") or {}).items()
+        if name not in _NOT_COMPARED and value is not None
+    }
+    return {"architecture": found.get("Architecture"), "os": found.get("Os"), "config": config}
 
 
 def _history(tar: tarfile.TarFile, manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from operator import attrgetter
 
 from envmatrix.model.evidence import Axes, Declared
 from envmatrix.model.matrix import (
@@ -12,8 +12,7 @@ from envmatrix.model.matrix import (
     OWN_PYTHON,
     STACKED,
     Matrix,
-    OperatingSystem,
-    Variant,
+    Rule,
     Where,
     value_matches,
 )
@@ -36,9 +35,9 @@ class Cell:
     arch: str
     requires: tuple[str, ...]
     index: str | None
-    constraints: tuple[str, ...]
-    excluded: str | None
     own_python: bool
+    constraints: tuple[str, ...] = ()
+    excluded: str | None = None
     packages: tuple[str, ...] = ()
     stack_packages: tuple[str, ...] = ()
 
@@ -86,88 +85,101 @@ def expand(matrix: Matrix) -> list[Cell]:
     Cells with a stack follow those without. A cell with a stack obeys the rules of the cell that
     it is made of, and those that name its stack, such as `framework: torch+vision`.
     """
-    plain = list(_expand(matrix))
-    return [*plain, *_stacked(matrix, plain)]
+    declared_cells = list(_expand(matrix))
+    rules = _rules_of(matrix, declared_cells)
+    plain = [_obeying(rules[cell.id], cell) for cell in declared_cells]
+    return [*plain, *_stacked(matrix, plain, rules)]
 
 
-def _stacked(matrix: Matrix, plain: Sequence[Cell]) -> Iterator[Cell]:
-    for name, stack in matrix.stacks.items():
-        for cell in plain:
-            if any(contains(where, cell) for where in stack.cells):
-                stacked = replace(
-                    cell,
-                    id=f"{cell.framework}{STACKED}{name}" + cell.id.removeprefix(cell.framework),
-                    framework=f"{cell.framework}{STACKED}{name}",
-                    requires=(*cell.requires, *stack.requires),
-                    stack_packages=_packages(stack.packages, cell.python, own=cell.own_python),
-                )
-                yield _with_own_rules(matrix, stacked, cell)
+def named(wheres: Iterable[Where], cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells that one of `wheres` names, in their order."""
+    ids = {cell.id for where in wheres for cell in _named(where, cells)}
+    return [cell for cell in cells if cell.id in ids]
 
 
-def _with_own_rules(matrix: Matrix, stacked: Cell, plain: Cell) -> Cell:
-    """Return a cell with a stack, with the rules that are about it and not about the plain cell."""
-    own = [
-        rule
-        for rule in matrix.rules
-        if contains(rule.when, stacked) and not contains(rule.when, plain)
-    ]
-    reasons = [rule.reason for rule in own if rule.exclude]
-    constraints = tuple(text for rule in own for text in rule.constrain)
-    return replace(
-        stacked,
-        constraints=(*stacked.constraints, *constraints),
-        excluded=stacked.excluded or next(iter(reasons), None),
-    )
-
-
-def contains(where: Where, cell: Cell) -> bool:
-    """Return whether a cell is one of those that `where` names."""
-    return _matches(where, partial(getattr, cell), own_python=cell.own_python)
+def _named(where: Where, cells: Sequence[Cell]) -> Sequence[Cell]:
+    # Axis by axis and by the few values of each: there are thousands of cells.
+    for axis, patterns in where.patterns:
+        value_of = attrgetter(axis)
+        own = axis == "python" and OWN_PYTHON in patterns
+        fitting = {
+            value
+            for value in set(map(value_of, cells))
+            if any(value_matches(axis, value, pattern) for pattern in patterns)
+        }
+        cells = [cell for cell in cells if value_of(cell) in fitting or (own and cell.own_python)]
+    return cells
 
 
 def _expand(matrix: Matrix) -> Iterator[Cell]:
+    """Yield the cells without a stack, as if there were no rules."""
     for name, framework in matrix.frameworks.items():
         for arch in matrix.axes.arch:
             for (version, accelerator), variant in framework.offers(arch).items():
+                requires = tuple(
+                    _fill(text, version, accelerator)
+                    for text in (*variant.requires, *matrix.base.venv)
+                )
+                index = _fill(variant.index, version, accelerator) if variant.index else None
                 for os_name, os in matrix.axes.os.items():
                     for python in matrix.axes.python:
-                        axes = {
-                            "framework": name,
-                            "version": version,
-                            "python": python,
-                            "os": os_name,
-                            "accelerator": accelerator,
-                            "arch": arch,
-                        }
-                        yield _cell(matrix, axes, variant, os)
+                        own = python == os.python
+                        yield Cell(
+                            id=f"{name}-{version}-py{python}-{os_name}-{accelerator}"
+                            + _arch_suffix(arch),
+                            framework=name,
+                            version=version,
+                            python=python,
+                            os=os_name,
+                            accelerator=accelerator,
+                            arch=arch,
+                            requires=requires,
+                            index=index,
+                            own_python=own,
+                            packages=_packages(framework.packages, python, own=own),
+                        )
 
 
-def _cell(matrix: Matrix, axes: dict[str, str], variant: Variant, os: OperatingSystem) -> Cell:
-    own_python = axes["python"] == os.python
-    applying = [
-        rule
-        for rule in matrix.rules
-        if _matches(rule.when, axes.__getitem__, own_python=own_python)
-    ]
-    excluding = [rule.reason for rule in applying if rule.exclude]
-    version, accelerator = axes["version"], axes["accelerator"]
-    return Cell(
-        id=(
-            f"{axes['framework']}-{version}-py{axes['python']}-{axes['os']}-{accelerator}"
-            + _arch_suffix(axes["arch"])
-        ),
-        **axes,
-        requires=tuple(
-            _fill(text, version, accelerator) for text in (*variant.requires, *matrix.base.venv)
-        ),
-        index=_fill(variant.index, version, accelerator) if variant.index else None,
-        constraints=tuple(text for rule in applying for text in rule.constrain),
-        excluded=excluding[0] if excluding else None,
-        own_python=own_python,
-        packages=_packages(
-            matrix.frameworks[axes["framework"]].packages, axes["python"], own=own_python
-        ),
-        stack_packages=(),
+def _stacked(
+    matrix: Matrix, plain: Sequence[Cell], rules: Mapping[str, Sequence[Rule]]
+) -> Iterator[Cell]:
+    """Yield the cells with a stack. `rules` are those about the plain cells, by cell id."""
+    for name, stack in matrix.stacks.items():
+        below = named(stack.cells, plain)
+        stacked = [
+            replace(
+                cell,
+                id=f"{cell.framework}{STACKED}{name}" + cell.id.removeprefix(cell.framework),
+                framework=f"{cell.framework}{STACKED}{name}",
+                requires=(*cell.requires, *stack.requires),
+                stack_packages=_packages(stack.packages, cell.python, own=cell.own_python),
+            )
+            for cell in below
+        ]
+        about = _rules_of(matrix, stacked)
+        for cell, lower in zip(stacked, below, strict=True):
+            yield _obeying([rule for rule in about[cell.id] if rule not in rules[lower.id]], cell)
+
+
+def _rules_of(matrix: Matrix, cells: Sequence[Cell]) -> Mapping[str, Sequence[Rule]]:
+    """Return the rules about each cell, by its id."""
+    found: dict[str, list[Rule]] = {cell.id: [] for cell in cells}
+    for rule in matrix.rules:
+        for cell in _named(rule.when, cells):
+            found[cell.id].append(rule)
+    return found
+
+
+def _obeying(rules: Sequence[Rule], cell: Cell) -> Cell:
+    """Return a cell with what rules about it add to what it has."""
+    if not rules:
+        return cell
+    reasons = (rule.reason for rule in rules if rule.exclude)
+    constraints = (text for rule in rules for text in rule.constrain)
+    return replace(
+        cell,
+        constraints=(*cell.constraints, *constraints),
+        excluded=cell.excluded or next(reasons, None),
     )
 
 
@@ -187,18 +199,6 @@ def _fill(text: str, version: str, accelerator: str) -> str:
 
 def _arch_suffix(arch: str) -> str:
     return "" if arch == DEFAULT_ARCH else f"-{arch}"
-
-
-def _matches(where: Where, value_of: Callable[[str], str], *, own_python: bool) -> bool:
-    # Loops, because `plan` over all cells does this 120 000 times.
-    for axis, patterns, known in where.checks:
-        value = value_of(axis)
-        fits = known.get(value)
-        if fits is None:
-            fits = known[value] = any(value_matches(axis, value, one) for one in patterns)
-        if not fits and not (own_python and axis == "python" and OWN_PYTHON in patterns):
-            return False
-    return True
 
 
 def declared(matrix: Matrix, cell: Cell) -> Declared:

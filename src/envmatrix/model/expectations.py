@@ -6,13 +6,13 @@ It is a fact of the matrix and no part of evidence: writing it down makes no evi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
-from envmatrix.model.cells import Cell, contains
+from envmatrix.model.cells import Cell, named
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.matrix import KnownBroken, Matrix
 from envmatrix.model.part import Part
@@ -59,13 +59,12 @@ Expected = Mapping[str, KnownBroken]
 """What is known to be broken, by the id of the cell."""
 
 
-def expected(matrix: Matrix, cells: Iterable[Cell]) -> dict[str, KnownBroken]:
+def expected(matrix: Matrix, cells: Sequence[Cell]) -> dict[str, KnownBroken]:
     """Return what the matrix knows to be broken, by cell id. The first entry for a cell counts."""
     found: dict[str, KnownBroken] = {}
-    for cell in cells if matrix.known else ():
-        for known in matrix.known:
-            if contains(known.when, cell):
-                found.setdefault(cell.id, known)
+    for known in matrix.known:
+        for cell in named([known.when], cells):
+            found.setdefault(cell.id, known)
     return found
 
 

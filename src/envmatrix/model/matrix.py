@@ -150,11 +150,6 @@ class Where(Given):
         named = ((axis, getattr(self, axis)) for axis in AXES)
         return tuple((axis, patterns) for axis, patterns in named if patterns is not None)
 
-    @cached_property
-    def checks(self) -> Sequence[tuple[str, Sequence[str], dict[str, bool]]]:
-        """Each axis that is named, with its patterns, and which values are known to match."""
-        return tuple((axis, patterns, {}) for axis, patterns in self.patterns)
-
 
 class Rule(Given):
     """Excludes the cells it matches, or adds constraints to their resolution. Always says why."""

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from packaging.specifiers import InvalidSpecifier
 
-from envmatrix.model.cells import Cell, contains
+from envmatrix.model.cells import Cell, named
 from envmatrix.model.errors import InputError
 from envmatrix.model.evidence import Evidence
 from envmatrix.model.gpus import serves
@@ -196,7 +196,7 @@ def in_profile(
             instead=meant(profile, matrix.profiles),
         )
     wheres = [_on(native, entry) for entry in _flat(matrix, profile)]
-    return [cell for cell in cells if any(contains(where, cell) for where in wheres)]
+    return named(wheres, cells)
 
 
 def published(matrix: Matrix, cells: Sequence[Cell]) -> list[Cell]:

@@ -32,13 +32,17 @@ class Folders:
         self._renderer = renderer
         self._resolutions = resolutions
         self._sharing = sharing
+        self._bases: dict[tuple[str, str], Files] = {}
 
     def base(self, cell: Cell) -> Files | None:
         """Return the files of the base of a cell; None while its lock is not known."""
         resolution = self._resolutions.of_base(cell)
         if resolution is None or resolution.lock is None:
             return None
-        return self._renderer.base(cell, resolution.lock)
+        key = cell.base_id, resolution.lock.text
+        if key not in self._bases:  # Many cells stand on it.
+            self._bases[key] = self._renderer.base(cell, resolution.lock)
+        return self._bases[key]
 
     def cell(self, cell: Cell, lock: Lock) -> Files:
         """Return the files of the folder of a cell."""

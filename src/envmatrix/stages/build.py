@@ -108,6 +108,8 @@ class Builder:
     tell: Callable[[str], None]
     fresh: bool = False
     _held_layers: set[str] = field(default_factory=set)
+    _bases: dict[str, Built] = field(default_factory=dict)
+    _cells: set[str] = field(default_factory=set)
     _server: Serving | None = None
     _serving: threading.Lock = field(default_factory=threading.Lock)
 
@@ -248,22 +250,28 @@ class Builder:
         return self._recorded_base(cell) is not None
 
     def _recorded_base(self, cell: Cell) -> Built | None:
+        if cell.base_id in self._bases:  # Many cells stand on it. It is looked up once.
+            return self._bases[cell.base_id]
         files = self.building.folders.base(cell)
         if files is None or self.fresh:
             return None
-        found = (
-            self.images.recorded(Step.BASE, recipe_key(files, os))
-            for os in self.systems.recorded(cell)
-        )
-        return next(filter(None, found), None)
+        for os in self.systems.recorded(cell):
+            if built := self.images.recorded(Step.BASE, recipe_key(files, os)):
+                return self._bases.setdefault(cell.base_id, built)
+        return None
 
     def _is_built_here(self, cell: Cell, lock: Lock) -> bool:
         """Return whether the engine has the image of a cell on the base as it is now."""
+        if cell.id in self._cells:  # A run asks twice. What vanishes meanwhile fails by itself.
+            return True
         base = self._recorded_base(cell)
         if base is None:
             return False
         files = self.building.folders.cell(cell, lock)
-        return self.images.recorded(Step.CELL, recipe_key(files, base)) is not None
+        if self.images.recorded(Step.CELL, recipe_key(files, base)) is None:
+            return False
+        self._cells.add(cell.id)
+        return True
 
     # --- one step
 

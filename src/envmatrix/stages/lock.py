@@ -16,7 +16,6 @@ from envmatrix.model.interpreters import Interpreter, Wanted
 from envmatrix.model.locks import Lock, Problem, Resolution, lock_of_interpreter
 from envmatrix.model.verdicts import Judgement, Verdict
 from envmatrix.resolve.pip_settings import pip_settings
-from envmatrix.resolve.resolver import Resolver
 from envmatrix.resolve.wheelhouse import Wheelhouse
 from envmatrix.stages.options import default_jobs
 from envmatrix.stages.progress import Progress
@@ -77,6 +76,9 @@ class Locking:
             progress.finished("lock", name, said, reused=False)
 
         if ahead:
+            # Only what has to be resolved needs it, and its import takes a while.
+            from envmatrix.resolve.resolver import Resolver  # noqa: PLC0415
+
             # uv waits for indexes most of its time, and takes little memory.
             side_by_side = jobs or min(16, 4 * default_jobs())
             resolver = Resolver(

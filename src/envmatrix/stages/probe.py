@@ -88,7 +88,7 @@ class Probing:
         place = _Place(
             image=built.image.id,
             layers=built.image.layers,
-            config=engine.images.config(built.image.id),
+            config=built.image.config,
             declared=declared(self.matrix, cell).to_json(),
             gpu=engine.gpu if gpu else "",
             stack=self._stack(cell),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -178,10 +178,11 @@ class Reporting:
         systems = {system_id(one.axes.os, one.axes.arch) for one in cells}
         outdated, lost = [], []
         kept: set[Path] = set()
-        for found, path in evidence_in(where / "cells"):
+        newer = {cell_id for cell_id, verdict in told.items() if _was_run(verdict)}
+        for found, path in evidence_in(where / "cells", beside=newer):
             if found.id not in told:
                 outdated.append(path)
-            replaced = _was_run(found.verdict) and not _was_run(told.get(found.id))
+            replaced = _was_run(found.verdict)
             if replaced and found.id in told and self.book.is_amended(found):
                 kept.add(path)
             elif replaced and not self.book.holds(found.id):
@@ -226,9 +227,16 @@ def entries_in(folder: Path) -> list[Path]:
         return [one for one in sorted(folder.iterdir()) if not one.is_symlink()]
 
 
-def evidence_in(folder: Path) -> Iterator[tuple[Evidence, Path]]:
-    """Yield the evidence of a folder of a report, each with its file. Other files are not ours."""
+def evidence_in(
+    folder: Path, beside: Collection[str] = frozenset()
+) -> Iterator[tuple[Evidence, Path]]:
+    """Yield the evidence of a folder of a report, each with its file. Other files are not ours.
+
+    The files of the cells `beside` it are not read.
+    """
     for path in files_in(folder, ".json"):
+        if path.stem in beside:
+            continue
         with suppress(UnreadableEvidenceError, OSError, UnicodeDecodeError):
             found = read_evidence(path.read_text(encoding="utf-8"), str(path))
             if found.id == path.stem:

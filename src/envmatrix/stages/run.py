@@ -80,6 +80,8 @@ class Runner:
         evidence = {}
         if options.prune and not options.fresh:
             evidence = self._current(ahead, isolated=options.isolated)
+            for known in evidence.values():
+                self.book.keep(known)
         ahead = [one for one in ahead if one.cell.id not in evidence]
         found = Run(())
         if ahead:
@@ -88,10 +90,13 @@ class Runner:
         for cell in cells:
             if cell.id not in evidence:
                 evidence[cell.id] = self._unbuilt(cell, resolutions)
-            # Results of probes are worth more than the news that the image was built.
-            if options.probing or not self.knowledge.current(cell):
-                self.book.keep(evidence[cell.id])
+                self._keep(cell, evidence[cell.id], options)
         return replace(found, cells=[evidence[cell.id] for cell in cells], pruned=options.prune)
+
+    def _keep(self, cell: Cell, evidence: Evidence, options: Options) -> None:
+        # Results of probes are worth more than the news that the image was built.
+        if options.probing or not self.knowledge.current(cell):
+            self.book.keep(evidence)
 
     def _current(self, cells: Iterable[Locked], *, isolated: bool) -> dict[str, Evidence]:
         """Return the evidence of cells that were run and whose inputs are the same, by cell id.
@@ -158,6 +163,7 @@ class Runner:
             for one in cells:
                 if one.cell.id not in evidence:
                     evidence[one.cell.id] = self._evidence(one.cell, results, builder)
+                    self._keep(one.cell, evidence[one.cell.id], options)
         for cell_id, found in evidence.items():
             before = self._published_packages(cell_id)
             if before and found.packages and (drift := between(before, found.packages)):

@@ -354,7 +354,7 @@ class _Comparer:
         images = self.builder.engine.images
         try:
             found = [
-                *_config_differences(images.config(built.image.id), images.config(again.id)),
+                *_config_differences(built.image.config, again.config),
                 *self._layer_differences(built.image, again),
             ]
         finally:
