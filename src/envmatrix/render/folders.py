@@ -32,24 +32,27 @@ class Folders:
         self._renderer = renderer
         self._resolutions = resolutions
         self._sharing = sharing
-        self._bases: dict[tuple[str, str], Files] = {}
+        self._made: dict[tuple[str, Lock, str], Files] = {}
 
     def base(self, cell: Cell) -> Files | None:
         """Return the files of the base of a cell; None while its lock is not known."""
         resolution = self._resolutions.of_base(cell)
         if resolution is None or resolution.lock is None:
             return None
-        key = cell.base_id, resolution.lock.text
-        if key not in self._bases:  # Many cells stand on it.
-            self._bases[key] = self._renderer.base(cell, resolution.lock)
-        return self._bases[key]
+        key = cell.base_id, resolution.lock, ""
+        if key not in self._made:  # Many cells stand on it.
+            self._made[key] = self._renderer.base(cell, resolution.lock)
+        return self._made[key]
 
     def cell(self, cell: Cell, lock: Lock) -> Files:
         """Return the files of the folder of a cell."""
         return self._cell(cell, lock, digest(dict(self.base(cell) or {})))
 
     def _cell(self, cell: Cell, lock: Lock, base: str) -> Files:
-        return self._renderer.cell(cell, lock, self._sharing.steps(cell, lock), base)
+        key = cell.id, lock, base
+        if key not in self._made:  # A run looks at it several times.
+            self._made[key] = self._renderer.cell(cell, lock, self._sharing.steps(cell, lock), base)
+        return self._made[key]
 
     def beginning(self, cell: Cell, lock: Lock, count: int) -> Files:
         """Return a Dockerfile that ends after the first `count` steps of a cell."""

@@ -171,8 +171,8 @@ def remove_all(paths: Iterable[Path]) -> None:
 def without_links(folders: Iterable[Path], root: Path) -> Iterator[Path]:
     """Yield the folders to which no link leads, from `root` on, which is one of those looked at."""
     for folder in folders:
-        ways = [one for one in (folder, *folder.parents) if one.is_relative_to(root)]
-        if not any(one.is_symlink() for one in ways):
+        below = len(folder.parts) - len(root.parts)
+        if not any(one.is_symlink() for one in (folder, *folder.parents)[: below + 1]):
             yield folder
 
 
