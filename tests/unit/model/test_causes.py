@@ -154,6 +154,27 @@ def test_rare_output_is_recognised(kind: str, output: str) -> None:
     assert kind == found.kind
 
 
+@pytest.mark.parametrize(
+    ("library", "package"),
+    [
+        ("libXxf86vm.so.1", "libxxf86vm1"),
+        ("libXi.so.6", "libxi6"),
+        ("libXext.so.6", "libxext6"),
+        ("libxcb-render-util.so.0", "libxcb-render-util0"),
+        ("libgfortran.so.5", "libgfortran5"),
+    ],
+)
+def test_the_package_of_a_missing_library_can_be_listed_in_a_matrix(
+    library: str, package: str
+) -> None:
+    """The remedy has the name as a matrix takes it: in small letters, with the number of it."""
+    output = f"ImportError: {library}: cannot open shared object file: No such file or directory"
+    found = classify(output)
+    assert found is not None
+    assert f"add the OS package {package}, " in found.remedy
+    assert found.remedy.endswith(f"packages: [{package}] of the stack")
+
+
 def test_quiet_output_has_no_cause() -> None:
     """Output without an error has no cause, also where it warns."""
     assert classify("") is None
