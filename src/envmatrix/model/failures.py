@@ -411,6 +411,13 @@ _BUILDS = (
     ),
     known(
         "companion-build",
+        r"(?m)^OSError: (?:Could not load this library: )?[^\n]{0,300}/libtorchtext\.so",
+        "libtorchtext.so cannot be loaded: it was built for another torch. No release of torchtext "
+        "after 0.18.0 exists, which is for torch 2.3",
+        "do without torchtext, or take torch 2.3",
+    ),
+    known(
+        "companion-build",
         # At the start of a line: torchao warns in similar words where all is well.
         r"(?m)^OSError: Could not load this library: (?:[^\n]{0,300}/)?(?P<library>[\w.-]+\.so)",
         "{library} cannot be loaded: it was built for another build of the framework",
