@@ -28,6 +28,7 @@ from envmatrix.model.causes import (
 )
 from envmatrix.model.failures import PLAIN
 from envmatrix.model.output import HEAD_LIMIT, LEAST_LINE, LINE_LIMIT, TAIL_LIMIT, read
+from envmatrix.model.text import line
 
 OUTPUTS = Path(__file__).parent / "outputs"
 TRACE = 'Traceback (most recent call last):\n  File "/tmp/probe.py", line 12, in <module>\n'
@@ -312,12 +313,14 @@ def test_what_is_shown_is_inert() -> None:
 def assert_inert(text: str, limit: int) -> None:
     """Assert that a text is short, and holds nothing that a terminal would act upon."""
     assert len(text) <= limit
-    assert not [char for char in text if unicodedata.category(char) in ("Cc", "Cf", "Cs")]
+    assert not [char for char in text if unicodedata.category(char) in ("Cc", "Cs")]
+    assert text == line(text)  # Joiners stay, and marks of format that are seen, such as U+0600.
     text.encode()
 
 
 @given(st.text() | st.binary().map(lambda data: data.decode("utf-8", "replace")))
 @example("x" * 1000)
+@example("\u0600")
 @example("AssertionError: {0}{x}{")
 @example("Traceback (most recent call last):")
 @example('  File "x", line 1\nSyntaxError: \n')
