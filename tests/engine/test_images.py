@@ -8,6 +8,7 @@ bytecode is there on purpose, so that the first import is fast.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -251,6 +252,32 @@ def test_the_framework_is_not_replaced(image: str, installer: str) -> None:
     done = docker(image, "sh", "-c", f"{installer} install --no-index torch==2.12.1")
     assert done.returncode != 0
     assert "torch==2.13.0+cpu" in done.stdout + done.stderr
+
+
+def test_with_constraints_of_the_user_uv_takes_both_lists(image: str) -> None:
+    """In uv a list on the command line takes the place of ours, so docs/images.md names both."""
+    ours = "/opt/envmatrix/constraints.txt"
+    command = (
+        f"echo 'torch>2' > /tmp/c; uv pip install --no-index -c /tmp/c -c {ours} torch==2.12.1"
+    )
+    done = docker(image, "sh", "-c", command)
+    assert done.returncode != 0
+    assert "torch==2.13.0+cpu" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("installer", ["pip", "UV_CONSTRAINT= uv pip"])
+def test_a_list_with_hashes_is_installed(image: str, tmp_path: Path, installer: str) -> None:
+    """Constraints that are ranges have no hashes: pip takes them all the same, and uv does not."""
+    write_wheel(tmp_path, "extra", "1.0")
+    (wheel,) = tmp_path.iterdir()
+    sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    (tmp_path / "list").write_text(f"extra==1.0 --hash=sha256:{sha256}\n", encoding="utf-8")
+    _open(tmp_path)
+    options = "--no-index --find-links /wheels --require-hashes -r /wheels/list"
+    command = f"{installer} install {options} && python -c 'import importlib.metadata as m; "
+    command += 'print(m.version("extra"))\''
+    printed = said("--volume", f"{tmp_path}:/wheels:ro", image, "sh", "-c", command)
+    assert printed.splitlines()[-1] == "1.0"
 
 
 # --- labels ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -41,6 +42,17 @@ stacks:
 """
 LAYERS = "envmatrix/layer:*"
 
+# OpenCV's wheel needs libraries of the OS, which no requirement of it can name.
+OPENCV = """\
+stacks:
+  bare: {title: OpenCV, cells: [{version: "3.1.6"}], requires: ["opencv-python<5"]}
+  cv:
+    title: OpenCV
+    cells: [{version: "3.1.6"}]
+    requires: ["opencv-python<5"]
+    packages: [libgl1, "libglib2.0-0"]
+"""
+
 WAITING_PROBE = """\
 # /// probe
 # name = "jinja2-waiting"
@@ -64,6 +76,23 @@ def test_a_version_that_does_not_import_is_broken_and_the_others_work(folder: Fo
     assert "soft_unicode" in broken["cause"]
     assert cells[GOOD]["verdict"] == "works"
     assert code == 1
+
+
+def test_a_stack_has_the_packages_that_its_libraries_need(folder: Folder) -> None:
+    """Without them the remedy says how a matrix lists one; with them they stand in the evidence."""
+    folder.write("matrix.yaml", MATRIX + OPENCV)
+    bare, whole = (GOOD.replace("jinja2", f"jinja2+{stack}") for stack in ("bare", "cv"))
+    code, cells = folder.run_json("run", bare, whole)
+
+    assert (code, cells[bare]["class"]) == (1, "missing-library")
+    assert re.search(
+        r"in a matrix, packages: \[lib[a-z0-9.-]+\] of the stack", cells[bare]["remedy"]
+    )
+    assert cells[whole]["verdict"] == "works", cells[whole]["cause"]
+    names = {line.split()[0] for line in cells[whole]["image"]["packages"]}
+    assert {"libgl1", "libglib2.0-0"} <= names
+    roles = [layer["role"] for layer in cells[whole]["image"]["sizes"]]
+    assert "packages" in roles[roles.index("wheels") :]
 
 
 def test_a_probe_that_raises_makes_the_cell_broken(folder: Folder) -> None:

@@ -109,6 +109,7 @@ class Facts:
     architecture: str = "x86_64"
     operating_system: str = "Debian GNU/Linux 12 (bookworm)"
     nvidia: bool = False
+    rootless: bool = False
     needs_session: bool = False
     reaches: bool = True
     emulates: tuple[str, ...] = ()
@@ -420,6 +421,8 @@ class FakeEngine:
                 "ServerVersion": self.facts.version,
                 "OperatingSystem": self.facts.operating_system,
                 "OSType": "linux",
+                "SecurityOptions": ["name=seccomp,profile=default"]
+                + (["name=rootless"] if self.facts.rootless else []),
                 "Architecture": self.facts.architecture,
                 "DockerRootDir": self.facts.root or str(self._folder),
                 "Driver": "overlay2",

@@ -52,7 +52,8 @@ def shell(
     with Engine.connect() as engine:
         image = _image_of(workspace, engine, one)
         gpus = ["--gpus", "all"] if cuda and engine.has_gpu else []
-        if mount and not engine.is_local:
+        mounting = _mounting(rootless=engine.is_rootless) if mount else []
+        if mount and not engine.shows_folders:
             raise InputError(
                 "the engine is on another machine, which does not have this folder",
                 where="--mount",
@@ -67,7 +68,7 @@ def shell(
         *gpus,
         "--shm-size",
         SHARED_MEMORY,
-        *(_mounting() if mount else []),
+        *mounting,
     ]
     started = ["docker", "run", "--rm", "--pull", "never", *options, image, *(command or ["bash"])]
     if as_json:
@@ -104,12 +105,16 @@ def _image_of(workspace: Workspace, engine: Engine, cell: Cell) -> str:
     )
 
 
-def _mounting() -> list[str]:
-    """Return the options that mount the current folder, which keeps its owner."""
+def _mounting(*, rootless: bool) -> list[str]:
+    """Return the options that mount the current folder, which keeps its owner.
+
+    For a rootless engine, root of a container is the user of the engine. Any other user of the
+    container is nobody whom this machine knows, and could not write in the folder.
+    """
     # Docker reads the value as a line of CSV, so a path may hold a comma.
     value = StringIO()
     csv.writer(value).writerow(["type=bind", f"source={Path.cwd()}", f"target={MOUNTED}"])
-    user = f"{os.getuid()}:{os.getgid()}"
+    user = "0:0" if rootless else f"{os.getuid()}:{os.getgid()}"
     return ["--mount", value.getvalue().strip(), "--workdir", MOUNTED, "--user", user]
 
 

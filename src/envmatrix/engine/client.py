@@ -14,6 +14,7 @@ from envmatrix.engine.builds import Builds
 from envmatrix.engine.connection import Connection
 from envmatrix.engine.containers import Containers
 from envmatrix.engine.emulation import runs
+from envmatrix.engine.facts import read_facts
 from envmatrix.engine.gpus import gpu_identity, unseen_gpu
 from envmatrix.engine.image import Image
 from envmatrix.engine.images import Images
@@ -123,6 +124,19 @@ class Engine:
     ) -> AbstractContextManager[tuple[Service, Sequence[str]]]:
         """Run a command on the engine's loopback network; see `envmatrix.engine.services`."""
         return service(self.connection, image.id, command, arguments)
+
+    @property
+    def shows_folders(self) -> bool:
+        """Whether containers can have folders of this machine, as far as the address tells.
+
+        Docker Desktop runs its engine in a virtual machine, and shows it the folders of the user.
+        """
+        return urlsplit(self.connection.url).scheme in ("unix", "npipe", "")
+
+    @property
+    def is_rootless(self) -> bool:
+        """Whether the engine runs as a user. Root of its containers is this user outside."""
+        return read_facts(self.connection.info).rootless
 
     @property
     def is_local(self) -> bool:

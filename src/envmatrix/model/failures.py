@@ -119,7 +119,7 @@ def _python_of_release(names: Names) -> Mapping[str, str] | None:
     return {"python": python.strip()} if python else None
 
 
-_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.-]+")
 
 
 def _os_package(names: Names) -> Mapping[str, str] | None:
@@ -127,8 +127,10 @@ def _os_package(names: Names) -> Mapping[str, str] | None:
     found = holders.OS_PACKAGES.find(names["library"])
     if found is None:
         return None
-    listed = f"; in a matrix, packages: [{found[0]}] of the stack"
-    return {"package": found[0], "listed": listed if _PACKAGE.fullmatch(found[0]) else ""}
+    if not _PACKAGE.fullmatch(found[0]):
+        return {"package": found[0], "listed": ""}
+    package = found[0].lower()
+    return {"package": package, "listed": f"; in a matrix, packages: [{package}] of the stack"}
 
 
 _HAS_NO = r"module '(?P<package>[\w.]+)' has no attribute '(?P<name>\w+)'"
@@ -406,6 +408,13 @@ _BUILDS = (
         "built for another build of the framework, or is not loaded",
         "install the companion library from the same index as the framework, for the same "
         "accelerator",
+    ),
+    known(
+        "companion-build",
+        r"(?m)^OSError: (?:Could not load this library: )?[^\n]{0,300}/libtorchtext\.so",
+        "libtorchtext.so cannot be loaded: it was built for another torch. No release of torchtext "
+        "after 0.18.0 exists, which is for torch 2.3",
+        "do without torchtext, or take torch 2.3",
     ),
     known(
         "companion-build",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from envmatrix.model.known import Table
 
-# Shared libraries of the operating system: the Debian and Ubuntu package of each.
+# Shared libraries of the operating system: the Debian and Ubuntu package of each. A package is
+# named in small letters, also where its library is not.
 OS_PACKAGES = Table.of(
     {
         r"^libGL\.so": "libgl1",
@@ -25,8 +26,10 @@ OS_PACKAGES = Table.of(
         r"^libX11\.so": "libx11-6",
         r"^libXext\.so": "libxext6",
         r"^libXrender\.so": "libxrender1",
+        r"^libX(\w+)\.so\.(\d+)": "libX{0}{1}",
         r"^libX(\w+)\.so": "the package of libX{0} (apt-file finds it)",
         r"^libxcb\.so": "libxcb1",
+        r"^libxcb-([\w-]+)\.so\.(\d+)": "libxcb-{0}{1}",
         r"^libxcb-": "libxcb-cursor0, libxcb-icccm4, libxcb-image0, libxcb-keysyms1 or a sibling",
         r"^libxkbcommon": "libxkbcommon0",
         r"^libdbus-1": "libdbus-1-3",

@@ -15,21 +15,29 @@ from pathlib import Path, PurePosixPath
 
 _LONGEST_TARGET = 4096
 """The bytes of the target of a link. The kernel takes no more."""
+_NO_ARCHIVE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    RuntimeError,
+    UnicodeDecodeError,
+)
 
 
 def outside(path: Path) -> str:
     """Return the first member of an archive that could be written outside of its folder.
 
     That are absolute paths, paths with `..`, paths through a link, links that lead out, and
-    devices. Empty where there is none, and where the file is no archive: whoever unpacks it tells
-    that.
+    devices. Empty where there is none, and where the file is no archive, such as one with a name
+    that is not in the encoding it says: whoever unpacks it tells that.
 
     Raises:
         OSError: the file cannot be read.
     """
     try:
         return next(_escaping(_members(path)), "")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, RuntimeError):
+    except _NO_ARCHIVE:
         return ""
 
 

@@ -33,8 +33,9 @@ REMEDY = (
 
 # What a user sets for the Pythons of uv, beside what says how the network is reached.
 _LIST = "UV_PYTHON_DOWNLOADS_JSON_URL"
+_MIRROR = "UV_PYTHON_INSTALL_MIRROR"
 _FOR_PYTHONS = (
-    *("UV_PYTHON_INSTALL_MIRROR", _LIST, "UV_ASTRAL_MIRROR_URL"),
+    *(_MIRROR, _LIST, "UV_ASTRAL_MIRROR_URL"),
     *("UV_INSECURE_HOST", "UV_OFFLINE"),
     *("UV_CONFIG_FILE", "UV_NO_CONFIG", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS"),
 )
@@ -85,7 +86,8 @@ class Interpreters:
             why = f"uv's answer cannot be read ({type(error).__name__})"
         raise NetworkError(
             f"the list of standalone Pythons cannot be read: {why}",
-            next_step=f"correct {_LIST}, or where it is not set, uv.toml",
+            next_step=f"correct {_LIST}, or the mirror that the addresses of the list are "
+            f"composed of ({_MIRROR}); where they are not set, uv.toml",
         )
 
     def download(self, filename: str, folder: Path, pinned: Interpreter | None = None) -> Path:

@@ -15,6 +15,8 @@ from fake_engine import Facts, FakeEngine
 from shown import Commands
 from small_project import CUDA, GOOD, NEWER, Folder, run_one
 
+from envmatrix.engine.client import Engine
+
 TAG = f"envmatrix/cell:{GOOD}"
 
 
@@ -142,12 +144,42 @@ def test_a_shell_mounts_the_current_folder_on_request(
     assert line[line.index("--user") + 1] == f"{os.getuid()}:{os.getgid()}"
 
 
+@pytest.mark.parametrize(
+    ("facts", "user"),
+    [
+        (Facts(operating_system="Docker Desktop"), f"1234:{os.getgid()}"),
+        (Facts(rootless=True), "0:0"),
+    ],
+    ids=["in a virtual machine", "rootless"],
+)
+def test_a_folder_is_mounted_for_whom_the_engine_takes_for_the_caller(  # noqa: PLR0917
+    project: Folder,
+    fake: FakeEngine,
+    command: Commands,
+    started: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    facts: Facts,
+    user: str,
+) -> None:
+    """Docker Desktop shows folders of this machine. Root of a rootless engine is the caller."""
+    run_one(project, GOOD)
+    fake.facts = facts
+    monkeypatch.setattr(os, "getuid", lambda: 1234)
+    assert command(project, "shell", GOOD, "--mount").code == 0
+    (line,) = started
+    assert f"source={project.root}" in line[line.index("--mount") + 1]
+    assert line[line.index("--user") + 1] == user
+
+
 def test_no_folder_of_this_machine_is_mounted_elsewhere(
-    project: Folder, fake: FakeEngine, command: Commands, started: list[list[str]]
+    project: Folder,
+    command: Commands,
+    started: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An engine on another machine does not have the folder: the command says so."""
     run_one(project, GOOD)
-    fake.facts = Facts(operating_system="Docker Desktop")
+    monkeypatch.setattr(Engine, "shows_folders", False)
     shown = command(project, "shell", GOOD, "--mount")
     assert shown.is_refusal(2, "another machine", "leave --mount out")
     assert started == []

@@ -58,6 +58,29 @@ def test_an_engine_is_local_if_its_socket_is_here_and_it_is_no_virtual_machine(
     assert expected == made({"OperatingSystem": system}, url).is_local
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("unix:///var/run/docker.sock", True),
+        ("unix:///home/user/.docker/desktop/docker.sock", True),
+        ("npipe:////./pipe/docker_engine", True),
+        ("tcp://127.0.0.1:2375", False),
+        ("ssh://user@engine.example", False),
+    ],
+)
+def test_an_engine_shows_folders_of_this_machine_if_its_address_is_here(
+    url: str, expected: bool
+) -> None:
+    """Docker Desktop does, though its engine is in a virtual machine."""
+    assert expected == made({"OperatingSystem": "Docker Desktop"}, url).shows_folders
+
+
+def test_an_engine_says_that_it_is_rootless() -> None:
+    """What does not tell is not rootless."""
+    assert made({"SecurityOptions": ["name=seccomp", "name=rootless"]}).is_rootless
+    assert not made({"SecurityOptions": None}).is_rootless
+
+
 def test_the_folder_of_an_engine_is_known_only_on_its_own_machine(tmp_path: Path) -> None:
     """A folder that is elsewhere, is not there, or is not told is None."""
     info = {"DockerRootDir": str(tmp_path)}

@@ -28,6 +28,7 @@ from envmatrix.model.causes import (
 )
 from envmatrix.model.failures import PLAIN
 from envmatrix.model.output import HEAD_LIMIT, LEAST_LINE, LINE_LIMIT, TAIL_LIMIT, read
+from envmatrix.model.text import line
 
 OUTPUTS = Path(__file__).parent / "outputs"
 TRACE = 'Traceback (most recent call last):\n  File "/tmp/probe.py", line 12, in <module>\n'
@@ -152,6 +153,27 @@ def test_rare_output_is_recognised(kind: str, output: str) -> None:
     found = classify(output)
     assert found is not None
     assert kind == found.kind
+
+
+@pytest.mark.parametrize(
+    ("library", "package"),
+    [
+        ("libXxf86vm.so.1", "libxxf86vm1"),
+        ("libXi.so.6", "libxi6"),
+        ("libXext.so.6", "libxext6"),
+        ("libxcb-render-util.so.0", "libxcb-render-util0"),
+        ("libgfortran.so.5", "libgfortran5"),
+    ],
+)
+def test_the_package_of_a_missing_library_can_be_listed_in_a_matrix(
+    library: str, package: str
+) -> None:
+    """The remedy has the name as a matrix takes it: in small letters, with the number of it."""
+    output = f"ImportError: {library}: cannot open shared object file: No such file or directory"
+    found = classify(output)
+    assert found is not None
+    assert f"add the OS package {package}, " in found.remedy
+    assert found.remedy.endswith(f"packages: [{package}] of the stack")
 
 
 def test_quiet_output_has_no_cause() -> None:
@@ -291,12 +313,14 @@ def test_what_is_shown_is_inert() -> None:
 def assert_inert(text: str, limit: int) -> None:
     """Assert that a text is short, and holds nothing that a terminal would act upon."""
     assert len(text) <= limit
-    assert not [char for char in text if unicodedata.category(char) in ("Cc", "Cf", "Cs")]
+    assert not [char for char in text if unicodedata.category(char) in ("Cc", "Cs")]
+    assert text == line(text)  # Joiners stay, and marks of format that are seen, such as U+0600.
     text.encode()
 
 
 @given(st.text() | st.binary().map(lambda data: data.decode("utf-8", "replace")))
 @example("x" * 1000)
+@example("\u0600")
 @example("AssertionError: {0}{x}{")
 @example("Traceback (most recent call last):")
 @example('  File "x", line 1\nSyntaxError: \n')

@@ -98,3 +98,13 @@ def test_what_is_no_archive_is_left_to_others(tmp_path: Path, name: str) -> None
     path = tmp_path / name
     path.write_bytes(b"no archive at all")
     assert outside(path) == ""
+
+
+def test_a_name_in_another_encoding_than_it_says_is_left_to_others(tmp_path: Path) -> None:
+    """A wheel whose list of members Python cannot read ends no run."""
+    path = wheel_of(tmp_path, ("pkg/\u00e9.py", None))
+    data = path.read_bytes()
+    path.write_bytes(data.replace("\u00e9".encode(), b"\xff\xff"))
+    with pytest.raises(UnicodeDecodeError):
+        zipfile.ZipFile(path)
+    assert outside(path) == ""

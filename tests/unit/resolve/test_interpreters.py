@@ -108,6 +108,14 @@ def test_a_list_that_cannot_be_read_is_told(listed: Path, text: str) -> None:
     assert caught.value.kind == "blocked"
 
 
+def test_a_mirror_that_is_no_address_is_told() -> None:
+    """The addresses of the list are composed of it, so the remedy names it, too."""
+    variables = environment("unix:///nowhere") | {"UV_PYTHON_INSTALL_MIRROR": "/srv/python"}
+    with inside(variables), pytest.raises(NetworkError, match="cannot be read") as caught:
+        Interpreters(PipSettings()).newest(WANTED)
+    assert "UV_PYTHON_INSTALL_MIRROR" in caught.value.next_step
+
+
 # --- the download ----------------------------------------------------------------------------
 
 
