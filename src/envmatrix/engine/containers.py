@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,9 @@ from envmatrix.model.image_names import USER
 
 RUN_LABEL = "io.envmatrix.run"
 POLL_SECONDS = 0.2
+LOOK_SECONDS = 1.0
+"""How often the engine is asked how a container is whose output goes on."""
+
 COULD_NOT_START = 127
 """The exit code of a command that the engine cannot start, as a shell reports it."""
 
@@ -178,6 +182,7 @@ class _Watch:
     limits: Limits
     output: Output
     paused: bool = False
+    asked: float = -math.inf
 
     def run(self, program: str) -> Ran:
         """Start the container, and kill it if it exceeds its time or its output.
@@ -214,7 +219,7 @@ class _Watch:
 
     def _until_end(self, started: float) -> tuple[bool, bool]:
         """Wait for the end. Return whether it came too late, and whether we caused it."""
-        while self._is_running():
+        while self._goes_on():
             if self.connection.cancelled.is_set():
                 raise Cancelled
             now = time.monotonic()
@@ -236,6 +241,14 @@ class _Watch:
             else:
                 self.connection.cancelled.wait(POLL_SECONDS / 4)
         return False, False
+
+    def _goes_on(self) -> bool:
+        """Return whether the container runs. The engine is asked seldom while output may come."""
+        now = time.monotonic()
+        if self.asked + LOOK_SECONDS > now and not self.output.done.is_set():
+            return True
+        self.asked = now
+        return self._is_running()
 
     def _kill(self) -> None:
         """Kill the container, and wait for its end."""

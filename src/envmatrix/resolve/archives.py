@@ -66,11 +66,12 @@ def _members(path: Path) -> Iterator[tuple[str, str | None]]:
 def _escaping(members: Iterable[tuple[str, str | None]]) -> Iterator[str]:
     links: set[PurePosixPath] = set()
     for name, target in members:
-        path = PurePosixPath(name)
-        through_a_link = not links.isdisjoint(path.parents)
-        if path.is_absolute() or ".." in path.parts or through_a_link:
+        # A wheel has thousands of members and hardly a link. To make a path of each takes long.
+        through_a_link = links and not links.isdisjoint(PurePosixPath(name).parents)
+        if name.startswith("/") or ".." in name.split("/") or through_a_link:
             yield name
         elif target is not None:
+            path = PurePosixPath(name)
             links.add(path)
             if _leads_out(path, PurePosixPath(target)):
                 yield f"{name} (a link to {target})"
