@@ -322,6 +322,16 @@ def test_each_thread_has_a_client_of_its_own(engine: Engine) -> None:
     assert connection.client is not other
 
 
+def test_the_version_of_an_engine_is_asked_for_once(fake: FakeEngine, engine: Engine) -> None:
+    """The clients of further threads speak the version that the first one found."""
+    connection = engine.connection
+    spoken = connection.client.api_version
+    fake.requests.clear()
+    with ThreadPoolExecutor(1) as thread:
+        assert spoken == thread.submit(lambda: connection.client.api_version).result()
+    assert not fake.asked("GET *version")
+
+
 def test_a_request_that_docker_py_has_no_method_for_is_sent(
     fake: FakeEngine, engine: Engine
 ) -> None:

@@ -163,6 +163,8 @@ def test_rare_output_is_recognised(kind: str, output: str) -> None:
         ("libXext.so.6", "libxext6"),
         ("libxcb-render-util.so.0", "libxcb-render-util0"),
         ("libgfortran.so.5", "libgfortran5"),
+        ("libgdal.so.36", "libgdal36"),
+        ("libhdf5_serial.so.310", "libhdf5-310"),
     ],
 )
 def test_the_package_of_a_missing_library_can_be_listed_in_a_matrix(

@@ -36,6 +36,7 @@ TEXTS = st.text() | st.text(st.sampled_from("\x1b\x9b[]0;31m\x07\x9c\\\r\n\u202e
         ("a\r\nb\rc\nd\te", "a b c d    e"),
         ("a\ud800b\udfffc", "abc"),
         ("a\ufeffb\u200bc\U000e0041d", "abcd"),
+        ("a\U0001bca0b\U0001d173c", "abc"),
         ("e" + "\u0301" * 50, "e" + "\u0301" * 4),
     ],
 )
