@@ -206,8 +206,7 @@ class Images:
 
     def architecture(self, image: Image) -> str:
         """Return the architecture of an image, such as amd64."""
-        with translated(f"look up the image {image.id}"):
-            return str(self._inspect(image.id)["Architecture"])
+        return str(image.config["architecture"])
 
     def config(self, reference: str) -> Mapping[str, Any]:
         """Return the configuration of an image, as `Image.config` says.
