@@ -95,13 +95,17 @@ class Variant(Given):
 
 
 class Framework(Given):
-    """A framework: its versions and the variants they come in."""
+    """A framework: its versions and the variants they come in.
+
+    `excludes` are packages that must not be added to its images, with the reason.
+    """
 
     title: Prose
     license: Licenses | None = None
     versions: Annotated[Sequence[ReleaseVersion], Field(min_length=1)]
     packages: Sequence[Package] = ()
     companions: Mapping[Name, Mapping[ReleaseVersion, ReleaseVersion]] = Field(default_factory=dict)
+    excludes: Mapping[Name, Prose] = Field(default_factory=dict)
     variants: Annotated[Sequence[Variant], Field(min_length=1)]
 
     def companions_of(self, version: str) -> Mapping[str, str]:

@@ -32,6 +32,9 @@ def packages(python: str) -> tuple[str, ...]:
     return ("ca-certificates", f"libpython{python}", "python3", "python3-venv")
 
 
+CONSTRAINING = "constraints.py"
+"""The program of a base that completes the constraints of its cells."""
+
 Files = Mapping[str, str]
 
 
@@ -56,7 +59,8 @@ class Renderer:
     def replaced(self) -> list[str]:
         """The templates of the last folder that another file of an earlier folder replaces."""
         *before, ours = self._templates
-        names = sorted(str(path.relative_to(ours)) for path in ours.rglob("*.j2"))
+        found = (*ours.rglob("*.j2"), ours / CONSTRAINING)
+        names = sorted(str(path.relative_to(ours)) for path in found)
         return [
             name for name in names if any(_differs(folder / name, ours / name) for folder in before)
         ]
@@ -95,6 +99,7 @@ class Renderer:
             user=USER,
             accelerator=accelerator,
             wheels=lock.wheels,
+            constraining=self._rendered(CONSTRAINING),
             seeded=_seeded(self._matrix.axes.os[cell.os].python),
             seeded_python=_seeded(cell.python),
             epoch=self._matrix.resolve.epoch,
@@ -110,8 +115,9 @@ class Renderer:
 
         `base` is the hash of the files of the base.
         """
-        companions = self._matrix.frameworks[cell.family].companions_of(cell.version)
-        constraining = constraints(cell.requires, lock, companions)
+        framework = self._matrix.frameworks[cell.family]
+        companions = framework.companions_of(cell.version)
+        constraining = constraints(cell.requires, lock, companions, framework.excludes)
         return {
             "Dockerfile": self._dockerfile(cell, lock, steps, constraining, base),
             "requirements.lock": lock.text,
@@ -140,7 +146,7 @@ class Renderer:
             lock=lock,
             steps=steps,
             constraints=constraining,
-            pinned=distributions(cell.requires, lock),
+            named=requirement_names(cell.requires),
             greeting=self._greeting(cell),
             labels=self._labels(cell, lock, base),
             user=USER,
@@ -227,41 +233,52 @@ def mounted_files(epoch: int) -> str:
 
 
 def constraints(
-    requires: Sequence[str], lock: Lock, companions: Mapping[str, str] | None = None
+    requires: Sequence[str],
+    lock: Lock,
+    companions: Mapping[str, str] | None = None,
+    excludes: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Return the lines of a pip constraints file: what the variant pins, and its companions.
+    """Return the lines of a pip constraints file: what the variant pins, companions, exclusions.
 
-    A companion is pinned to the build that belongs to the framework's. Three equal signs, since two
-    would let the build for another accelerator pass.
+    A companion is pinned to the build that belongs to the framework's. What is excluded is pinned
+    to a version that no index has. It holds the reason, which pip and uv then print. Three equal
+    signs, since two would let the build for another accelerator pass.
     """
     pinned_wheels = _pinned(requires, lock)
-    names = {wheel.name for wheel in pinned_wheels}
+    taken = {wheel.name for wheel in pinned_wheels}
     local = next((wheel.version.partition("+")[2] for wheel in pinned_wheels), "")
     build = f"+{local}" if local else ""
-    pins = sorted(f"{wheel.name}=={wheel.version}" for wheel in pinned_wheels)
+    pins = sorted(f"{wheel.name}==={wheel.version}" for wheel in pinned_wheels)
+    beside = {name: f"{version}{build}" for name, version in (companions or {}).items()}
+    held = {wheel.name for wheel in lock.wheels}
+    for name, reason in (excludes or {}).items():
+        if canonicalize_name(name) not in held:
+            beside[name] = f"0+{_local_version(reason)}"
     return pins + [
-        f"{name}==={version}{build}"
-        for name, version in (companions or {}).items()
-        if canonicalize_name(name) not in names
+        f"{name}==={version}"
+        for name, version in beside.items()
+        if canonicalize_name(name) not in taken
     ]
 
 
-def distributions(requires: Sequence[str], lock: Lock) -> list[str]:
-    """Return what the variant itself pins as the folders of its metadata are named."""
-    found = ("-".join(wheel.filename.split("-")[:2]) for wheel in _pinned(requires, lock))
-    return [name for name in found if _FOLDER.fullmatch(name)]
+def _local_version(reason: str) -> str:
+    """Return a reason as a local version (PEP 440) can hold it: words of ASCII between dots."""
+    return ".".join(re.findall("[a-z0-9]+", reason.lower())) or "excluded"
+
+
+def requirement_names(requires: Sequence[str]) -> list[str]:
+    """Return the names of the packages of requirements, each once, in their order."""
+    names = (canonicalize_name(re.split(r"[^A-Za-z0-9._-]", text)[0]) for text in requires)
+    return list(dict.fromkeys(names))
 
 
 def _pinned(requires: Sequence[str], lock: Lock) -> list[Wheel]:
     """Return the wheels that requirements pin, in the order of the requirements."""
-    names = [
-        canonicalize_name(re.split(r"[\[<>=!~]", text)[0]) for text in requires if "==" in text
-    ]
+    names = requirement_names([text for text in requires if "==" in text])
     wheels = {wheel.name: wheel for wheel in lock.wheels}
-    return [wheels[name] for name in dict.fromkeys(names) if name in wheels]
+    return [wheels[name] for name in names if name in wheels]
 
 
-_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*===[A-Za-z0-9._+!-]+ --hash=sha256:[0-9a-f]{64}")
 
 

@@ -6,12 +6,15 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 import tarfile
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 from samples import the_cell, the_interpreter, the_lock, the_wheel
 
 from envmatrix.model.cells import Cell, expand
@@ -21,7 +24,7 @@ from envmatrix.model.interpreters import PUBLIC
 from envmatrix.model.locks import Lock, Wheel
 from envmatrix.model.matrix import Matrix
 from envmatrix.model.matrix_file import load
-from envmatrix.render.dockerfiles import Renderer, constraints, distributions
+from envmatrix.render.dockerfiles import Renderer, constraints, requirement_names
 from envmatrix.render.folders import Folders
 from envmatrix.render.sharing import HEAVY, Beginning, Sharing, Step, share, steps
 
@@ -276,32 +279,32 @@ def test_the_package_names_no_framework(root: Path) -> None:
 @pytest.mark.parametrize(
     ("requires", "expected"),
     [
-        (["torch===2", "numpy"], ["torch==2"]),
-        (["torch==2+cpu"], ["torch==2"]),
-        (["Torch[extra]==2"], ["torch==2"]),
-        (["torch>=1,==2"], ["torch==2"]),
+        (["torch===2", "numpy"], ["torch===2"]),
+        (["torch==2+cpu"], ["torch===2"]),
+        (["Torch[extra]==2"], ["torch===2"]),
+        (["torch>=1,==2"], ["torch===2"]),
         (["numpy<3"], []),
         (["torch_==9"], []),
-        (["torch==2", "torch==2"], ["torch==2"]),
-        (["torch==2", "numpy==2.1"], ["numpy==2.1", "torch==2"]),
+        (["torch==2", "torch==2"], ["torch===2"]),
+        (["torch==2", "numpy==2.1"], ["numpy===2.1", "torch===2"]),
     ],
 )
 def test_what_the_variant_pins_stays_pinned(requires: list[str], expected: list[str]) -> None:
-    """The constraints are what the variant pins, as it is locked."""
+    """The constraints are what the variant pins, as it is locked, and no build of another index."""
     assert expected == constraints(requires, LOCK)
 
 
 def test_names_are_compared_as_pip_compares_them() -> None:
     """Tensorflow_CPU and tensorflow-cpu are one name."""
     lock = the_lock(the_wheel("tensorflow-cpu", "2.21.0"))
-    assert constraints(["Tensorflow_CPU==2.21.0"], lock) == ["tensorflow-cpu==2.21.0"]
+    assert constraints(["Tensorflow_CPU==2.21.0"], lock) == ["tensorflow-cpu===2.21.0"]
 
 
 @pytest.mark.parametrize(
     ("version", "requires", "expected"),
     [
-        ("2.13.0+cpu", "torch==2.13.0+cpu", ["torch==2.13.0+cpu", "torchvision===0.28.0+cpu"]),
-        ("2.13.0", "torch===2.13.0", ["torch==2.13.0", "torchvision===0.28.0"]),
+        ("2.13.0+cpu", "torch==2.13.0+cpu", ["torch===2.13.0+cpu", "torchvision===0.28.0+cpu"]),
+        ("2.13.0", "torch===2.13.0", ["torch===2.13.0", "torchvision===0.28.0"]),
     ],
 )
 def test_a_companion_is_of_the_build_of_the_framework(
@@ -316,58 +319,146 @@ def test_a_companion_that_is_pinned_already_stays_as_it_is() -> None:
     """The stack of a cell says which companion it has."""
     lock = the_lock(the_wheel("torch", "2+cpu"), the_wheel("torchvision", "3+cpu"))
     found = constraints(["torch==2+cpu", "torchvision==3+cpu"], lock, {"torchvision": "9"})
-    assert found == ["torch==2+cpu", "torchvision==3+cpu"]
+    assert found == ["torch===2+cpu", "torchvision===3+cpu"]
 
 
-def test_the_metadata_of_what_is_pinned_is_found_by_its_wheel() -> None:
-    """A wheel names the folder of its metadata, unless its name could break out of a line."""
-    lock = the_lock(the_wheel("torch", "2+cpu"), replace(NUMPY, filename="nu'mpy-1-py3-none.whl"))
-    assert distributions(["torch==2+cpu", "numpy==2.1"], lock) == ["torch-2+cpu"]
+@pytest.mark.parametrize(
+    ("reason", "version"),
+    [
+        ("replaces files of this TensorFlow", "0+replaces.files.of.this.tensorflow"),
+        ("ended; see https://e.org (2.3)", "0+ended.see.https.e.org.2.3"),
+        ("è", "0+excluded"),
+    ],
+)
+def test_an_excluded_package_is_refused_with_its_reason(reason: str, version: str) -> None:
+    """Its version is one that no index has. Pip and uv print it, and it says why."""
+    lock = the_lock(the_wheel("tensorflow-cpu", "2.21.0"))
+    found = constraints(["tensorflow-cpu==2.21.0"], lock, {}, {"tensorflow": reason})
+    assert found == ["tensorflow-cpu===2.21.0", f"tensorflow==={version}"]
+    assert Version(version) == Version("0+" + version.partition("+")[2])
+
+
+def test_an_excluded_package_that_a_lock_holds_stays() -> None:
+    """A stack may require it, and the variant may be it."""
+    excludes = {"tensorflow": "why", "tensorflow-cpu": "why"}
+    lock = the_lock(the_wheel("tensorflow-cpu", "2.21.0"), the_wheel("tensorflow", "2.21.0"))
+    found = constraints(["tensorflow-cpu==2.21.0"], lock, {}, excludes)
+    assert found == ["tensorflow-cpu===2.21.0"]
+
+
+def test_the_names_of_requirements_are_found() -> None:
+    """Each stands once, as pip compares it, whatever follows it."""
+    requires = ["Torch_x[a]==2", "numpy", "torch-x>1", "pip ; python_version > '3'", "b@ file:///b"]
+    assert requirement_names(requires) == ["torch-x", "numpy", "pip", "b"]
 
 
 def test_the_constraints_of_an_image_are_those_of_its_folder(
     renderer: Renderer, real: Matrix
 ) -> None:
-    """Pip and uv both read the constraints that the folder holds."""
+    """Pip reads the constraints that the folder holds, by the settings of the environment."""
     cell = the_cell(real, PLAIN_ID)
     files = renderer.cell(cell, LOCK, STEPS)
     path, lines = written(runs(files["Dockerfile"])[-1])
     assert lines == files["constraints.txt"].splitlines()
-    assert lines == ["torch==2", "torchvision===0.28.0", "torchaudio===2.11.0"]
-    assert f"PIP_CONSTRAINT={path} " in files["Dockerfile"]
-    assert f"UV_CONSTRAINT={path}\n" in files["Dockerfile"]
+    assert lines == [
+        "torch===2",
+        "torchvision===0.28.0",
+        "torchaudio===2.11.0",
+        "torchtext===0+no.release.for.torch.after.2.3",
+    ]
+    assert f"'constraint = {path}' > /opt/venv/pip.conf" in files["Dockerfile"]
 
 
 METADATA = """\
 Metadata-Version: 2.4
-Name: torch
-Requires-Dist: numpy>=2; python_version >= "3.9"
-Requires-Dist: fsspec[http] (>=1)
-Requires-Dist: sympy
-Requires-Dist: pillow>=9; extra == "vision"
-Requires-Dist: local @ https://wheels.example/local.whl
+Name: {name}
+Version: 2
+{requires}
 
 Requires-Dist: not-a-field
 """
 
 
+@pytest.fixture
+def completed(
+    renderer: Renderer, real: Matrix, tmp_path: Path
+) -> Callable[..., tuple[list[str], list[str]]]:
+    """Return a function that runs the program of a base beside pins, with some installed packages.
+
+    It returns the constraints of pip, and those of uv.
+    """
+    found = renderer.base(the_cell(real, PLAIN_ID), LOCK)["Dockerfile"]
+    step = next(run for run in runs(found) if "constraints.py" in run)
+    writing = re.search(r"printf '%s\\n' *(?:'[^']*' *)+> /opt/envmatrix/constraints\.py", step)
+    assert writing
+    command = writing[0].replace("/opt/envmatrix", str(tmp_path))
+    subprocess.run(["sh", "-c", command], check=True)
+
+    def complete(
+        installed: Mapping[str, Sequence[str]], pins: str, *named: str, ending: str = "\n"
+    ) -> tuple[list[str], list[str]]:
+        for name, requires in installed.items():
+            folder = tmp_path / "installed" / f"{name}-2.dist-info"
+            folder.mkdir(parents=True)
+            listed = "\n".join(f"Requires-Dist: {text}" for text in requires)
+            text = METADATA.format(name=name, requires=listed).replace("\n", ending)
+            (folder / "METADATA").write_bytes(text.encode())
+        (tmp_path / "constraints.txt").write_text(pins, encoding="utf-8")
+        subprocess.run(
+            [sys.executable, "-S", tmp_path / "constraints.py", *named],
+            check=True,
+            env=os.environ | {"PYTHONPATH": str(tmp_path / "installed")},
+        )
+        lines = (tmp_path / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        settings = tomllib.loads((tmp_path / "uv.toml").read_text(encoding="utf-8"))
+        return lines, settings["constraint-dependencies"]
+
+    return complete
+
+
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_what_the_framework_requires_is_a_constraint(
-    renderer: Renderer, real: Matrix, tmp_path: Path, ending: str
+    completed: Callable[..., tuple[list[str], list[str]]], ending: str
 ) -> None:
-    """The step reads it from the metadata that is installed: no extras, and no addresses."""
-    folder = tmp_path / "venv" / "lib" / "python3.11" / "site-packages" / "Torch-2.dist-info"
-    folder.mkdir(parents=True)
-    (folder / "METADATA").write_bytes(METADATA.replace("\n", ending).encode())
-    run = runs(renderer.cell(the_cell(real, PLAIN_ID), LOCK, STEPS)["Dockerfile"])[-1]
-    command = run.removeprefix("RUN ").replace("/opt/", f"{tmp_path}/")
-    command = command.replace("/dev/shm/envmatrix", f"{tmp_path}/stamp")  # noqa: S108
-    (tmp_path / "envmatrix").mkdir()
-    subprocess.run(
-        ["sh", "-c", command], check=True, env=os.environ | {"SOURCE_DATE_EPOCH": "1795132800"}
-    )
-    found = (tmp_path / "envmatrix" / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    assert found[3:] == ["fsspec (>=1)", 'numpy>=2; python_version >= "3.9"', "sympy"]
+    """It is read from the metadata that is installed: no extras, no addresses, nothing unknown."""
+    requires = [
+        'NumPy>=2; python_version >= "3.9"',
+        "fsspec[http] (>=1, <3)",
+        "sympy",
+        'pillow>=9; extra == "vision"',
+        "local @ https://wheels.example/local.whl",
+        "odd>=one",
+        "jinja2!=3.0.*,~=3.1",
+    ]
+    lines, uv = completed({"Torch": requires}, "torch===2\n", ending=ending)
+    assert lines == [
+        "torch===2",
+        "fsspec>=1,<3",
+        "jinja2!=3.0.*,~=3.1",
+        'numpy>=2; python_version >= "3.9"',
+    ]
+    assert uv == lines
+
+
+def test_what_others_require_of_the_same_packages_is_a_constraint(
+    completed: Callable[..., tuple[list[str], list[str]]],
+) -> None:
+    """A NumPy that is too old for any package is refused; what only others require stays free."""
+    installed = {
+        "tensorflow_cpu": ["numpy>=1.26", "ml_dtypes>=0.5"],
+        "ml.dtypes": ["numpy>=2", "tensorflow-cpu<3"],
+        "transformers": ["tokenizers<0.23"],
+        "h5py": ["setuptools>=70"],
+    }
+    lines, _ = completed(installed, "tensorflow-cpu===2\n", "tensorflow-cpu", "setuptools")
+    assert lines[1:] == ["ml-dtypes>=0.5", "numpy>=1.26", "numpy>=2", "setuptools>=70"]
+
+
+def test_without_pins_there_is_nothing_to_keep(
+    completed: Callable[..., tuple[list[str], list[str]]],
+) -> None:
+    """The settings are right all the same."""
+    assert completed({"six": ["x>1"]}, "") == ([], [])
 
 
 def test_an_image_knows_the_index_of_its_variant(rendered: Rendered) -> None:
@@ -516,7 +607,7 @@ def test_every_step_settles_all_that_it_writes_to(rendered: Rendered) -> None:
         assert (first, set(installing)) == ("/", {"/opt"}), cell.id
         assert settled(by_user) == ["/opt/venv"], cell.id
         wheels = ["/opt/venv"] * len(STACKED_STEPS)
-        assert settled(image) == ["/"] * bool(cell.packages) + wheels + ["/opt/envmatrix"], cell.id
+        assert settled(image) == ["/"] * bool(cell.packages) + wheels + ["/opt"], cell.id
         for run, folder in zip(runs(image), settled(image), strict=True):
             for path in re.findall(r" > (\S+)", run):
                 assert path.startswith(("/dev/", f"{folder.rstrip('/')}/")), cell.id
