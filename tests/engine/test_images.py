@@ -107,6 +107,8 @@ SHELLS = {
     "as cron": ["env", "-i", "sh", "-c", f"python -c '{WHERE}'"],
     "as cron, pip": ["env", "-i", "sh", "-c", "pip --version | cut -d ' ' -f 4 | cut -c 1-9"],
     "cron": ["env", "-i", "PATH=/usr/bin:/bin", "sh", "-c", f"python -c '{WHERE}'"],
+    "as cron, pip3": ["env", "-i", "sh", "-c", "pip3 --version | cut -d ' ' -f 4 | cut -c 1-9"],
+    "as cron, uv": ["env", "-i", "sh", "-c", "uv pip list -v 2>&1 | grep -o -m 1 /opt/venv"],
     "cron, env": ["env", "-i", "PATH=/usr/bin:/bin", "sh", "-c", f"env python -c '{WHERE}'"],
 }  # fmt: skip
 
@@ -247,25 +249,79 @@ def test_what_the_framework_requires_is_not_replaced(
 
 
 @pytest.mark.parametrize("installer", ["pip", "uv pip"])
-def test_the_framework_is_not_replaced(image: str, installer: str) -> None:
-    """Another release of it is refused, and the pin is named."""
-    done = docker(image, "sh", "-c", f"{installer} install --no-index torch==2.12.1")
+def test_what_any_package_requires_of_the_same_is_not_replaced(
+    quick: object, engine: Engine, tmp_path: Path, installer: str
+) -> None:
+    """TensorFlow takes NumPy 1.26, and ml_dtypes of the image does not: it is refused."""
+    write_wheel(tmp_path, "numpy", "1.26.4")
+    _open(tmp_path)
+    command = f"{installer} install --no-index --find-links /wheels 'numpy<2'"
+    image = _id_of(engine, TENSORFLOW)
+    done = docker("--volume", f"{tmp_path}:/wheels:ro", image, "sh", "-c", command)
     assert done.returncode != 0
-    assert "torch==2.13.0+cpu" in done.stdout + done.stderr
+    assert re.search(r"numpy>=2\.\d", done.stdout + done.stderr), done.stdout + done.stderr
 
 
-def test_with_constraints_of_the_user_uv_takes_both_lists(image: str) -> None:
-    """In uv a list on the command line takes the place of ours, so docs/images.md names both."""
-    ours = "/opt/envmatrix/constraints.txt"
-    command = (
-        f"echo 'torch>2' > /tmp/c; uv pip install --no-index -c /tmp/c -c {ours} torch==2.12.1"
+@pytest.mark.parametrize("installer", ["pip", "uv pip"])
+@pytest.mark.parametrize("start", [[], ["env", "-i"]], ids=["as it is", "no environment"])
+def test_the_framework_is_not_replaced(image: str, start: Sequence[str], installer: str) -> None:
+    """Another release of it is refused, and the pin is named, in an empty environment as well."""
+    command = f"{installer} install --no-index torch==2.12.1"
+    done = docker(image, *start, "sh", "-c", command)
+    assert done.returncode != 0
+    assert re.search(r"torch===?2\.13\.0\+cpu", done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize("installer", ["pip", "uv pip"])
+@pytest.mark.parametrize("package", ["torchtext", "tensorflow", "needs-it"])
+def test_what_would_break_the_framework_is_refused_with_the_reason(
+    quick: object, engine: Engine, tmp_path: Path, package: str, installer: str
+) -> None:
+    """Another distribution of its files is refused, also where another package requires it."""
+    write_wheel(tmp_path, "torchtext", "0.18.0")
+    write_wheel(tmp_path, "tensorflow", "2.21.0")
+    write_wheel(tmp_path, "needs_it", "1.0", ["tensorflow>=2"])
+    _open(tmp_path)
+    cell, reason = (
+        (TORCH, "no.release.for.torch.after.2.3")
+        if package == "torchtext"
+        else (TENSORFLOW, "replaces.files.of.this.tensorflow")
     )
+    command = f"{installer} install --no-index --find-links /wheels {package}"
+    volume = f"{tmp_path}:/wheels:ro"
+    done = docker("--volume", volume, _id_of(engine, cell), "sh", "-c", command)
+    assert done.returncode != 0
+    assert reason in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("installer", ["pip", "uv pip"])
+def test_constraints_of_the_user_are_obeyed_beside_ours(image: str, installer: str) -> None:
+    """A list on the command line takes the place of none of ours."""
+    command = f"echo 'torch>2' > /tmp/c; {installer} install --no-index -c /tmp/c torch==2.12.1"
     done = docker(image, "sh", "-c", command)
     assert done.returncode != 0
-    assert "torch==2.13.0+cpu" in done.stdout + done.stderr
+    assert re.search(r"torch===?2\.13\.0\+cpu", done.stdout + done.stderr)
 
 
-@pytest.mark.parametrize("installer", ["pip", "UV_CONSTRAINT= uv pip"])
+@pytest.mark.parametrize("installer", ["pip", "uv pip"])
+def test_the_protection_can_be_left(image: str, tmp_path: Path, installer: str) -> None:
+    """Each installer has a switch for its settings, which docs/images.md names."""
+    write_wheel(tmp_path, "torchtext", "0.18.0")
+    _open(tmp_path)
+    options = ["--env=PIP_CONFIG_FILE=/dev/null", "--env=UV_NO_CONFIG=1"]
+    command = f"{installer} install --no-index --find-links /wheels torchtext"
+    said(*options, "--volume", f"{tmp_path}:/wheels:ro", image, "sh", "-c", command)
+
+
+def test_other_environments_are_not_constrained_by_pip(image: str, tmp_path: Path) -> None:
+    """The settings of pip are those of the image's own environment."""
+    write_wheel(tmp_path, "torchtext", "0.18.0")
+    _open(tmp_path)
+    command = "python -m venv /tmp/x && /tmp/x/bin/pip install --no-index -f /wheels torchtext"
+    said("--volume", f"{tmp_path}:/wheels:ro", image, "sh", "-c", command)
+
+
+@pytest.mark.parametrize("installer", ["pip", "UV_NO_CONFIG=1 uv pip"])
 def test_a_list_with_hashes_is_installed(image: str, tmp_path: Path, installer: str) -> None:
     """Constraints that are ranges have no hashes: pip takes them all the same, and uv does not."""
     write_wheel(tmp_path, "extra", "1.0")

@@ -48,10 +48,10 @@ frameworks:
     license: Apache-2.0
     packages: ["g++", "libpython{python}-dev"]
     companions: {tensorflow-text: {"2.21.0": "2.21.1"}}
+    excludes: {tensorflow: it has the same files}
     versions: ["2.21.0"]
     variants:
-      - {name: tensorflow-cpu, arch: ["amd64"],
-         requires: ["tensorflow-cpu=={version}"],
+      - {name: tensorflow-cpu, arch: ["amd64"], requires: ["tensorflow-cpu=={version}"],
          accelerators: {cpu: ["2.21.0"]}}
 rules:
   - when: {framework: torch, version: "<2.10", python: "3.9"}

@@ -46,6 +46,8 @@ base:
 frameworks:
   tensorflow:
     title: TensorFlow
+    # What must not be added to its images, and why: no installer knows that it has the same files.
+    excludes: {tensorflow: "replaces files of tensorflow-cpu"}
     versions: ["2.21.0"]
     variants:
       # Which requirements give which accelerators, for which versions.

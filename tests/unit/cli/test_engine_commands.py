@@ -226,7 +226,7 @@ def test_verify(project: Folder, command: Commands, fake: FakeEngine) -> None:
 
 def test_verify_of_what_differs(project: Folder, command: Commands, fake: FakeEngine) -> None:
     """A cell that differs ends with 1, and tells the path and the cause."""
-    fake.fail(UnstableLayer("jinja2==="), times=None)
+    fake.fail(UnstableLayer("jinja2===3.1.6 --hash"), times=None)
     code, out, _ = command(project, "verify", GOOD)
     assert code == 1
     assert "  /unstable: content " in out

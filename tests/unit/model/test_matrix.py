@@ -119,5 +119,6 @@ def test_the_small_matrix_has_every_field_of_the_real_one(small_text: str, real_
     for framework in data["frameworks"].values():
         for companion, releases in framework.get("companions", {}).items():
             named |= {companion, *releases}
+        named |= set(framework.get("excludes", ()))
     named |= set(data["axes"]["os"]) | set(data["axes"]["accelerator"])
     assert set() == fields(data) - fields(yaml.safe_load(small_text)) - named

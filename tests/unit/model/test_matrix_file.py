@@ -340,7 +340,7 @@ def test_no_error_speaks_the_language_of_a_library(whole: Any, wrong: object) ->
             (
                 "allowed is a mapping from a name of small letters, digits, dots and dashes, "
                 "such as torch or debian-slim to a mapping with some of the keys title, license, "
-                "versions, packages, companions, variants"
+                "versions, packages, companions, excludes, variants"
             ),
         ),
         (("schema",), 10**30, f"{10**30} is not allowed here", "allowed is 1"),
