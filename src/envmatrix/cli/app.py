@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.models import CommandInfo
 
 from envmatrix import __version__
 from envmatrix.cli import (
@@ -150,7 +152,8 @@ def _exit_code(given: Sequence[str]) -> int:  # noqa: PLR0911  (each end has wor
     try:
         with stoppable() as asked:
             completing.answer_shell()
-            code = app(args=list(given), prog_name=PROGRAM, standalone_mode=False)
+            program = _with_commands(given)
+            code = program(args=list(given), prog_name=PROGRAM, standalone_mode=False)
             if asked:  # Typer takes every signal for Ctrl-C.
                 code = SIGNALLED + asked[0]
             finish()
@@ -180,6 +183,21 @@ def _exit_code(given: Sequence[str]) -> int:  # noqa: PLR0911  (each end has wor
         _tell_defect(error)
         return DEFECT
     return code if isinstance(code, int) else 0
+
+
+def _with_commands(given: Sequence[str]) -> typer.Typer:
+    """Return the program with the command that the first word names, or with all.
+
+    Typer builds each option of each command, and most are of commands that are not called.
+    """
+    named = [one for one in app.registered_commands if _name_of(one) in given[:1]]
+    program = copy(app)
+    program.registered_commands = named or app.registered_commands
+    return program
+
+
+def _name_of(command: CommandInfo) -> str:
+    return command.callback.__name__ if command.callback else ""
 
 
 def _refused(error: OSError) -> SurroundingsError:
