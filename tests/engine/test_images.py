@@ -342,7 +342,7 @@ def test_a_list_with_hashes_is_installed(image: str, tmp_path: Path, installer: 
 def test_labels_say_what_the_image_is(quick: tuple[int, Any], engine: Engine) -> None:
     """Those that OCI names, and ours, for whoever finds the image without its project."""
     for cell in (TORCH, TENSORFLOW):
-        labels = engine.images.config(_id_of(engine, cell))["config"]["Labels"]
+        labels = engine.images.get(_id_of(engine, cell)).config["config"]["Labels"]
         for name in ("title", "description", "version", "created", "licenses", "base.name"):
             assert labels[f"org.opencontainers.image.{name}"], name
         assert labels["org.opencontainers.image.created"] == "2026-11-20T00:00:00Z"

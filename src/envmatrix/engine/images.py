@@ -208,15 +208,6 @@ class Images:
         """Return the architecture of an image, such as amd64."""
         return str(image.config["architecture"])
 
-    def config(self, reference: str) -> Mapping[str, Any]:
-        """Return the configuration of an image, as `Image.config` says.
-
-        Raises:
-            EngineError: the engine does not have the image.
-        """
-        with translated(f"look up the image {reference}"):
-            return _config(self._inspect(reference))
-
     def history(self, reference: str) -> list[tuple[str, int]]:
         """Return the instructions of an image with the bytes that each added, the first first."""
         with translated(f"look up the image {reference}"):

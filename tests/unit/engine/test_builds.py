@@ -84,7 +84,7 @@ def test_everything_that_is_given_reaches_the_builder(
     assert record.files == {name: text.encode() for name, text in FILES.items()}
     assert image == engine.images.get(TAG)
     assert image.id == record.image
-    assert engine.images.config(TAG)["config"]["Labels"] == {"io.envmatrix.step": "build"}
+    assert engine.images.get(TAG).config["config"]["Labels"] == {"io.envmatrix.step": "build"}
 
 
 @BOTH

@@ -277,7 +277,7 @@ def test_the_configuration_leaves_out_what_differs_between_two_builds(
         config={**built, "User": "65532", "Labels": None, "WorkingDir": ""},
         architecture="arm64",
     )
-    assert engine.images.config("envmatrix/cell:a") == {
+    assert engine.images.get("envmatrix/cell:a").config == {
         "architecture": "arm64",
         "os": "linux",
         "config": {
@@ -287,13 +287,6 @@ def test_the_configuration_leaves_out_what_differs_between_two_builds(
             "WorkingDir": "",
         },
     }
-
-
-def test_the_configuration_of_an_image_that_is_lost_is_told(engine: Engine) -> None:
-    """The error names the image."""
-    with pytest.raises(EngineError, match="No such image") as caught:
-        engine.images.config("envmatrix/cell:gone")
-    assert caught.value.where == "look up the image envmatrix/cell:gone"
 
 
 def test_the_history_of_an_image_begins_with_its_first_instruction(

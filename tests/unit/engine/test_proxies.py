@@ -85,7 +85,7 @@ def test_both_builders_get_the_proxies_and_show_no_credential(
     assert record.arguments["http_proxy"] == PROXY
     assert "wheelhouse" in record.arguments["NO_PROXY"]
     assert "HTTP_PROXY=http://***@proxy.example:3128" in "".join(said)
-    assert "s3cret" not in "".join(said) + str(engine.images.config(image.id))
+    assert "s3cret" not in "".join(said) + str(engine.images.get(image.id).config)
 
 
 @pytest.mark.parametrize(
