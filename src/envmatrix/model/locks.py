@@ -69,8 +69,7 @@ class Problem:
     @property
     def roots(self) -> frozenset[str]:
         """The names of the distributions that are asked for, without their dependencies."""
-        names = (re.split(r"[\[=<>!~]", requirement)[0] for requirement in self.requires)
-        return frozenset(canonicalize_name(name) for name in names)
+        return frozenset(map(requirement_name, self.requires))
 
     @property
     def uv_glibc(self) -> int:
@@ -177,6 +176,14 @@ class Lock:
         return (*self.wheels, *([self.interpreter] if self.interpreter else []))
 
 
+_AFTER_NAME = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def requirement_name(requirement: str) -> str:
+    """Return the name of the distribution that a requirement asks for, as pip compares it."""
+    return canonicalize_name(_AFTER_NAME.split(requirement, maxsplit=1)[0])
+
+
 _MANYLINUX = re.compile(r"manylinux_2_([0-9]{1,3})_\w+")
 
 
@@ -185,7 +192,7 @@ def glibc_floor(lock: Lock, requirement: str) -> str | None:
 
     None: the lock has no such wheel, or its tags name no glibc.
     """
-    name = canonicalize_name(re.split(r"[\[=<>!~]", requirement)[0])
+    name = requirement_name(requirement)
     minors = [
         minor
         for wheel in lock.wheels

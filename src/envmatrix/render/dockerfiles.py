@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from envmatrix.model.cells import Cell
 from envmatrix.model.errors import InputError
 from envmatrix.model.image_names import USER, base_tag, cell_tag
-from envmatrix.model.locks import Lock, Wheel
+from envmatrix.model.locks import Lock, Wheel, requirement_name
 from envmatrix.model.matrix import DEFAULT_ARCH, Matrix
 from envmatrix.render.sharing import Step
 
@@ -246,19 +246,20 @@ def constraints(
     """
     pinned_wheels = _pinned(requires, lock)
     taken = {wheel.name for wheel in pinned_wheels}
+    held = {wheel.name for wheel in lock.wheels}
     local = next((wheel.version.partition("+")[2] for wheel in pinned_wheels), "")
     build = f"+{local}" if local else ""
-    pins = sorted(f"{wheel.name}==={wheel.version}" for wheel in pinned_wheels)
-    beside = {name: f"{version}{build}" for name, version in (companions or {}).items()}
-    held = {wheel.name for wheel in lock.wheels}
-    for name, reason in (excludes or {}).items():
-        if canonicalize_name(name) not in held:
-            beside[name] = f"0+{_local_version(reason)}"
-    return pins + [
-        f"{name}==={version}"
-        for name, version in beside.items()
+    beside = {
+        name: f"{version}{build}"
+        for name, version in (companions or {}).items()
         if canonicalize_name(name) not in taken
-    ]
+    } | {
+        name: f"0+{_local_version(reason)}"
+        for name, reason in (excludes or {}).items()
+        if canonicalize_name(name) not in held
+    }
+    pins = sorted(f"{wheel.name}==={wheel.version}" for wheel in pinned_wheels)
+    return pins + [f"{name}==={version}" for name, version in beside.items()]
 
 
 def _local_version(reason: str) -> str:
@@ -268,8 +269,7 @@ def _local_version(reason: str) -> str:
 
 def requirement_names(requires: Sequence[str]) -> list[str]:
     """Return the names of the packages of requirements, each once, in their order."""
-    names = (canonicalize_name(re.split(r"[^A-Za-z0-9._-]", text)[0]) for text in requires)
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(map(requirement_name, requires)))
 
 
 def _pinned(requires: Sequence[str], lock: Lock) -> list[Wheel]:
