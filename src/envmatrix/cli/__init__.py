@@ -7,7 +7,7 @@ gc.disable()
 from envmatrix.cli.app import main  # noqa: E402
 
 gc.freeze()
-gc.set_threshold(10_000)
+gc.set_threshold(100_000)
 gc.enable()
 
 __all__ = ["main"]

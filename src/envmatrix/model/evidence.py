@@ -427,6 +427,17 @@ class Evidence(Part):
         image = self.image.model_copy(update={"contents": tuple(contents)})
         return self.model_copy(update={"image": image})
 
+    def as_recorded(self, before: Self) -> Self:
+        """Return this evidence as recorded when that of before was, if its probes ran no more.
+
+        Evidence is as old as what was executed for it. To look it up again makes it no newer.
+        """
+        if (self.layers, self.probes) != (before.layers, before.probes):
+            return self
+        return self.model_copy(
+            update={"generated_at": before.generated_at, "tool": before.tool, "host": before.host}
+        )
+
     def with_reproducibility(self, found: Reproducibility) -> Self:
         """Return this evidence with what came of building its image again."""
         return self.model_copy(update={"reproducibility": found})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -17,12 +17,23 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from envmatrix.model.errors import InputError
 
 MAX_BYTES = 200_000
+_DEEPEST = 32
+"""Levels of collections. A matrix has six."""
+_LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Reads with libyaml, in a tenth of the time. A PyYAML may have been built without it."""
 _TEXT = "tag:yaml.org,2002:str"
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 # What PyYAML raises, as it is, for a date, number, escape or tag that makes no sense.
 _SENSELESS = (ArithmeticError, AttributeError, LookupError, ValueError)
 
 Location = tuple[str | int, ...]
+
+
+class _Mark(Protocol):
+    """A place as PyYAML and libyaml tell it, counted from 0."""
+
+    line: int
+    column: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +86,8 @@ def parse(text: str, name: str) -> Document:
         )
     spots: dict[Location, Spot] = {}
     try:
-        loader = _Loader(text)
+        _check_form(text, name)
+        loader = _LOADER(text)
         node = loader.get_single_node()
         if node is None:
             raise InputError(
@@ -86,10 +98,9 @@ def parse(text: str, name: str) -> Document:
         data = _plain(loader, node, (), spots, name)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         raise InputError(
             f"this is not valid YAML: {error.problem or error.context}",
-            where=where,
+            where=_place(name, mark),
             next_step=_mend(name, mark, text),
         ) from error
     except (yaml.YAMLError, *_SENSELESS) as error:
@@ -98,16 +109,10 @@ def parse(text: str, name: str) -> Document:
             where=name,
             next_step="remove control characters; save the file as UTF-8",
         ) from error
-    except RecursionError as error:
-        raise InputError(
-            "the file is nested too deeply",
-            where=name,
-            next_step="a matrix is at most six levels deep",
-        ) from error
     return Document(name=name, data=data, spots=spots)
 
 
-def _mend(name: str, mark: yaml.Mark | None, text: str) -> str:
+def _mend(name: str, mark: _Mark | None, text: str) -> str:
     lines = text.splitlines()
     if mark and mark.line < len(lines) and "\t" in lines[mark.line]:
         return (
@@ -117,27 +122,43 @@ def _mend(name: str, mark: yaml.Mark | None, text: str) -> str:
     return "mend the line; quoting the value often helps"
 
 
-class _Loader(yaml.SafeLoader):
-    def compose_node(self, parent: Node | None, index: int) -> Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(
-                None,
-                None,
-                "aliases (*name) are not accepted here; write the value out",
-                event.start_mark,
+def _check_form(text: str, name: str) -> None:
+    """Refuse aliases and deep nesting before anything is put together."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        where = _place(name, event.start_mark)
+        if isinstance(event, yaml.AliasEvent):
+            raise InputError(
+                "aliases (*name) are not accepted here",
+                where=where,
+                next_step="write the value out",
             )
-        return super().compose_node(parent, index)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise InputError(
+                "the file is nested too deeply",
+                where=where,
+                next_step="a matrix is at most six levels deep",
+            )
+
+
+def _place(name: str, mark: _Mark | None) -> str:
+    return f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
 
 
 def _plain(
-    loader: _Loader, node: Node, path: Location, spots: dict[Location, Spot], name: str
+    loader: yaml.SafeLoader | yaml.CSafeLoader,
+    node: Node,
+    path: Location,
+    spots: dict[Location, Spot],
+    name: str,
 ) -> object:
     mark = node.start_mark
     spots[path] = Spot(
         mark.line + 1, mark.column + 1, node.value if isinstance(node, ScalarNode) else None
     )
-    where = f"{name}:{mark.line + 1}:{mark.column + 1} ({'.'.join(map(str, path))})"
+    where = f"{_place(name, mark)} ({'.'.join(map(str, path))})"
     if not isinstance(node, ScalarNode) and node.tag not in _COLLECTIONS:
         raise InputError(f"the tag {node.tag} is not accepted", where=where, next_step="remove it")
     match node:
@@ -165,7 +186,7 @@ def _unique_items(node: MappingNode, path: Location, name: str) -> Iterator[tupl
     seen: dict[str, int] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
-        where = f"{name}:{line}:{key_node.start_mark.column + 1}"
+        where = _place(name, key_node.start_mark)
         if not isinstance(key_node, ScalarNode) or key_node.tag != _TEXT:
             raw = key_node.value if isinstance(key_node, ScalarNode) else "a list or mapping"
             raise InputError(

@@ -16,15 +16,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envmatrix.model.errors import InputError, NetworkError, SurroundingsError
 from envmatrix.model.interpreters import Interpreter, Wanted
 from envmatrix.model.locks import Lock, Wheel, check_wheel
 from envmatrix.resolve.archives import outside
-from envmatrix.resolve.downloading import Downloads, target_of
-from envmatrix.resolve.interpreters import Interpreters, other_bytes
-from envmatrix.resolve.pip_settings import pip_settings
 from envmatrix.store.files import using
+
+if TYPE_CHECKING:
+    from envmatrix.resolve.downloading import Downloads
+    from envmatrix.resolve.interpreters import Interpreters
 
 
 class Wheelhouse:
@@ -47,10 +49,19 @@ class Wheelhouse:
         self._checking = threading.Lock()
         self._sound: set[Path] = set()
         self._downloaded: set[Path] = set()
-        self._downloads = Downloads(self._stopped)
+
+    # What downloads is imported where something is missing: most often nothing is.
+    @cached_property
+    def _downloads(self) -> Downloads:
+        from envmatrix.resolve.downloading import Downloads  # noqa: PLC0415
+
+        return Downloads(self._stopped)
 
     @cached_property
     def _interpreters(self) -> Interpreters:
+        from envmatrix.resolve.interpreters import Interpreters  # noqa: PLC0415
+        from envmatrix.resolve.pip_settings import pip_settings  # noqa: PLC0415
+
         return Interpreters(pip_settings(), self._stopped)
 
     def path(self, file: Wheel | Interpreter) -> Path:
@@ -93,6 +104,8 @@ class Wheelhouse:
             wanted = [wheel for wheel in lock.wheels if not self._is_sound(wheel)]
             size = sum(wheel.size for wheel in wanted)
             if wanted:
+                from envmatrix.resolve.downloading import target_of  # noqa: PLC0415
+
                 with self._incoming() as folder:
                     target = target_of(python, glibc, arch)
                     self._downloads.bring(wanted, folder, target, index)
@@ -126,6 +139,8 @@ class Wheelhouse:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             found = Interpreter(filename, sha256, arrived.stat().st_size)
             if pinned not in (None, found):
+                from envmatrix.resolve.interpreters import other_bytes  # noqa: PLC0415
+
                 raise other_bytes(filename, sha256)
             _check_members(arrived, filename)
             place = self.path(found)

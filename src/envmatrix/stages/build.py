@@ -110,6 +110,7 @@ class Builder:
     _held_layers: set[str] = field(default_factory=set)
     _bases: dict[str, Built] = field(default_factory=dict)
     _cells: set[str] = field(default_factory=set)
+    _found: dict[str, Built] = field(default_factory=dict)
     _server: Serving | None = None
     _serving: threading.Lock = field(default_factory=threading.Lock)
 
@@ -256,27 +257,36 @@ class Builder:
         if files is None or self.fresh:
             return None
         for os in self.systems.recorded(cell):
-            if built := self.images.recorded(Step.BASE, recipe_key(files, os)):
+            if built := self._recorded(Step.BASE, recipe_key(files, os)):
                 return self._bases.setdefault(cell.base_id, built)
         return None
 
     def _is_built_here(self, cell: Cell, lock: Lock) -> bool:
         """Return whether the engine has the image of a cell on the base as it is now."""
-        if cell.id in self._cells:  # A run asks twice. What vanishes meanwhile fails by itself.
+        if cell.id in self._cells:
             return True
         base = self._recorded_base(cell)
         if base is None:
             return False
         files = self.building.folders.cell(cell, lock)
-        if self.images.recorded(Step.CELL, recipe_key(files, base)) is None:
+        if self._recorded(Step.CELL, recipe_key(files, base)) is None:
             return False
         self._cells.add(cell.id)
         return True
 
+    def _recorded(self, step: Step, key: str) -> Built | None:
+        """Return the image of an earlier run. A run asks twice, and the engine is asked once.
+
+        What vanishes meanwhile fails by itself.
+        """
+        if built := self._found.get(key) or self.images.recorded(step, key):
+            return self._found.setdefault(key, built)
+        return None
+
     # --- one step
 
     def _build(self, recipe: Recipe) -> Built | Judgement:
-        if not self.fresh and (built := self.images.recorded(recipe.step, recipe.key)):
+        if not self.fresh and (built := self._recorded(recipe.step, recipe.key)):
             if recipe.tag not in built.image.names:  # another checkout took the name
                 self.engine.images.tag(built.image, recipe.tag)
             return replace(built, digest=recipe.below.digest)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -136,7 +137,8 @@ class Probing:
             for key in (place.key(probe, way) for way in ways):
                 result = self.records.get("probe", key, ProbeResult) if key else None
                 if result is not None and not self._is_older(key, invalid):
-                    found.setdefault(probe.name, result)
+                    found[probe.name] = result
+                    break
         return found
 
     def _is_older(self, key: str, invalid: datetime | None) -> bool:
@@ -185,7 +187,7 @@ class Probing:
         return tuple(Requirement(text).name for text in requires)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Place:
     """What decides the result of a probe, beside the probe itself.
 
@@ -215,13 +217,20 @@ class _Place:
         return digest(
             "probe",
             probe.sha256,
+            self._surroundings,
+            isolation(Limits(seconds=probe.timeout), first=True),
+            *(self.sharing if shared else ()),
+        )
+
+    @cached_property
+    def _surroundings(self) -> str:
+        """The hash of what decides the results of all probes: an image's configuration is long."""
+        return digest(
             self.layers,
             self.config,
             self.declared,
             self.gpu,
             self.stack,
-            isolation(Limits(seconds=probe.timeout), first=True),
             USER,
-            *(self.sharing if shared else ()),
-            *(["emulated"] if self.emulated else []),
+            self.emulated,
         )

@@ -117,7 +117,8 @@ class Runner:
     ) -> tuple[dict[str, Evidence], Run]:
         evidence: dict[str, Evidence] = {}
         with self.building.open(options, progress) as builder:
-            cells = in_order(cells, options, self._seconds(cells))
+            before = self._before(cells)
+            cells = in_order(cells, options, _seconds(before.values()))
             pulled = {
                 one.cell.id
                 for one in cells
@@ -154,20 +155,20 @@ class Runner:
                 if item.kind == Kind.PROBE:
                     # A run of hours that is stopped keeps what it has found.
                     cell = by_id[item.cell_id].cell
-                    found = self._evidence(cell, {**results, item.key: result}, builder)
+                    found = self._evidence(cell, {**results, item.key: result}, builder, before)
                     evidence[cell.id] = found
-                    self.book.keep(found)
+                    if found is not before.get(cell.id):
+                        self.book.keep(found)
                 return result
 
             results = run_graph(items, lanes, do, builder.engine.cancelled.set)
             for one in cells:
                 if one.cell.id not in evidence:
-                    evidence[one.cell.id] = self._evidence(one.cell, results, builder)
+                    evidence[one.cell.id] = self._evidence(one.cell, results, builder, before)
                     self._keep(one.cell, evidence[one.cell.id], options)
-        for cell_id, found in evidence.items():
-            before = self._published_packages(cell_id)
-            if before and found.packages and (drift := between(before, found.packages)):
-                progress.tell(f"{cell_id} has other packages than were published: {drift}")
+        self._tell_of_drift(
+            (one for one in evidence.values() if one is not before.get(one.id)), progress
+        )
         done = results.values()
         return evidence, Run(
             (),
@@ -177,22 +178,31 @@ class Runner:
             failed=sum(isinstance(result, Judgement) for result in done),
         )
 
-    def _seconds(self, cells: Iterable[Locked]) -> dict[str, float]:
-        """Return how long the probes of cells took before, where that is known, by cell id."""
+    def _before(self, cells: Iterable[Locked]) -> dict[str, Evidence]:
+        """Return the evidence of cells before this run, where there is any, by cell id."""
         found = {}
         for one in cells:
             with suppress(UnreadableEvidenceError):
-                before = self.book.evidence(one.cell.id)
-                if before and before.seconds.probe:
-                    found[one.cell.id] = before.seconds.probe
+                if before := self.book.evidence(one.cell.id):
+                    found[one.cell.id] = before
         return found
 
-    def _published_packages(self, cell_id: str) -> Sequence[str]:
-        """Return the packages of published evidence; none where none were published."""
-        published = self.book.published(cell_id)
-        return published.packages if published else ()
+    def _tell_of_drift(self, new: Iterable[Evidence], progress: Progress) -> None:
+        """Say of which cells other packages were published than new evidence tells."""
+        for found in new:
+            published = self.book.published(found.id)
+            packages = published.packages if published else ()
+            if packages and found.packages and (drift := between(packages, found.packages)):
+                progress.tell(f"{found.id} has other packages than were published: {drift}")
 
-    def _evidence(self, cell: Cell, results: Mapping[str, Result], builder: Builder) -> Evidence:
+    def _evidence(
+        self,
+        cell: Cell,
+        results: Mapping[str, Result],
+        builder: Builder,
+        known: Mapping[str, Evidence],
+    ) -> Evidence:
+        """Return the evidence of a cell: the one that is `known` where nothing of it is new."""
         base = results.get(f"{Kind.BASE}:{cell.base_id}")
         built = results[f"{Kind.BUILD}:{cell.id}"]
         probed = results.get(f"{Kind.PROBE}:{cell.id}")
@@ -207,7 +217,7 @@ class Runner:
             judgement = Judgement(
                 Verdict.UNKNOWN, "build", "not-attempted", "it was built, and not probed", RUN
             )
-        return self.maker.of(
+        found = self.maker.of(
             cell,
             judgement,
             base=base if isinstance(base, Built) and not pulled else None,
@@ -216,12 +226,22 @@ class Runner:
             engine=builder.engine.version,
             emulated=(pulled or isinstance(base, Built)) and builder.engine.emulates(cell.arch),
         )
+        before = known.get(cell.id)
+        if before is None or not (isinstance(probed, Probed) and probed.reused):
+            return found
+        found = found.as_recorded(before)
+        return before if found == before else found
 
     def _unbuilt(self, cell: Cell, resolutions: Found) -> Evidence:
         if cell.excluded:
             return self.maker.of(cell, excluded_by_rule(cell.excluded))
         problem = self.locking.resolutions.problem(cell)
         return self.maker.of(cell, resolutions[problem.key].judgement or LOCKED)
+
+
+def _seconds(known: Iterable[Evidence]) -> dict[str, float]:
+    """Return how long the probes of cells took, where evidence tells that, by cell id."""
+    return {one.id: one.seconds.probe for one in known if one.seconds.probe}
 
 
 def _is_new(result: Result, *, pulled: bool = False) -> bool:

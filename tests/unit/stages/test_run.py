@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from fake_engine import (
@@ -83,6 +84,28 @@ def test_other_packages_than_were_published_are_told(
     drift = "1 package: g++ 1 (11111111) -> 2 (22222222)"
     expected = [f"{GOOD} has other packages than were published: {drift}"] if published else []
     assert [text for text in told.texts if "packages" in text] == expected
+
+
+@pytest.mark.parametrize("probe_changed", [False, True])
+def test_evidence_is_as_old_as_what_was_executed_for_it(
+    project: Folder, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch, probe_changed: bool
+) -> None:
+    """A run that only finds results of before makes no evidence newer; one that probes does."""
+    first, later = datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 3, 4, tzinfo=UTC)
+    monkeypatch.setattr("envmatrix.stages.evidence._now", lambda: first)
+    before = run_one(project, GOOD)
+    file = project.root / f".envmatrix/cells/{GOOD}.json"
+    kept = file.read_bytes(), file.stat().st_mtime_ns
+    monkeypatch.setattr("envmatrix.stages.evidence._now", lambda: later)
+    fake.facts = Facts(version="99.0")
+    if probe_changed:
+        probe = "scripts/probes/jinja2_render.py"
+        project.write(probe, project.read(probe) + "# changed\n")
+    now = run_one(project, GOOD)
+    assert now.generated_at == (later if probe_changed else first)
+    assert (now.host.engine == "99.0") is probe_changed
+    assert ((file.read_bytes(), file.stat().st_mtime_ns) == kept) is not probe_changed
+    assert (now == before) is not probe_changed
 
 
 def test_nothing_is_done_twice(project: Folder, fake: FakeEngine) -> None:
