@@ -28,6 +28,7 @@ from envmatrix.model.matrix import Matrix
 from envmatrix.model.publications import Publications, read_publications
 from envmatrix.model.selection import choose, published
 from envmatrix.store.book import Book
+from envmatrix.store.contents import Contents
 from envmatrix.store.knowledge import Knowledge
 from envmatrix.store.layout import Layout
 from envmatrix.store.packages import SystemPackages
@@ -285,6 +286,7 @@ class Workspace:
             self.records,
             self.resolutions,
             self.rebuilds,
+            Contents(self.records),
             self._inputs_of,
         )
         return Reporting(

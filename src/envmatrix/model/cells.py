@@ -100,20 +100,30 @@ def named(wheres: Iterable[Where], cells: Sequence[Cell]) -> list[Cell]:
 def _named(where: Where, cells: Sequence[Cell]) -> Sequence[Cell]:
     # Axis by axis and by the few values of each: there are thousands of cells.
     for axis, patterns in where.patterns:
-        value_of = attrgetter(axis)
+        values = list(map(attrgetter(axis), cells))
         own = axis == "python" and OWN_PYTHON in patterns
         fitting = {
             value
-            for value in set(map(value_of, cells))
+            for value in set(values)
             if any(value_matches(axis, value, pattern) for pattern in patterns)
         }
-        cells = [cell for cell in cells if value_of(cell) in fitting or (own and cell.own_python)]
+        cells = [
+            cell
+            for cell, value in zip(cells, values, strict=True)
+            if value in fitting or (own and cell.own_python)
+        ]
     return cells
 
 
 def _expand(matrix: Matrix) -> Iterator[Cell]:
     """Yield the cells without a stack, as if there were no rules."""
     for name, framework in matrix.frameworks.items():
+        places = [
+            (os_name, python, own, _packages(framework.packages, python, own=own))
+            for os_name, os in matrix.axes.os.items()
+            for python in matrix.axes.python
+            for own in [python == os.python]
+        ]
         for arch in matrix.axes.arch:
             for (version, accelerator), variant in framework.offers(arch).items():
                 requires = tuple(
@@ -121,23 +131,21 @@ def _expand(matrix: Matrix) -> Iterator[Cell]:
                     for text in (*variant.requires, *matrix.base.venv)
                 )
                 index = _fill(variant.index, version, accelerator) if variant.index else None
-                for os_name, os in matrix.axes.os.items():
-                    for python in matrix.axes.python:
-                        own = python == os.python
-                        yield Cell(
-                            id=f"{name}-{version}-py{python}-{os_name}-{accelerator}"
-                            + _arch_suffix(arch),
-                            framework=name,
-                            version=version,
-                            python=python,
-                            os=os_name,
-                            accelerator=accelerator,
-                            arch=arch,
-                            requires=requires,
-                            index=index,
-                            own_python=own,
-                            packages=_packages(framework.packages, python, own=own),
-                        )
+                for os_name, python, own, packages in places:
+                    yield Cell(
+                        id=f"{name}-{version}-py{python}-{os_name}-{accelerator}"
+                        + _arch_suffix(arch),
+                        framework=name,
+                        version=version,
+                        python=python,
+                        os=os_name,
+                        accelerator=accelerator,
+                        arch=arch,
+                        requires=requires,
+                        index=index,
+                        own_python=own,
+                        packages=packages,
+                    )
 
 
 def _stacked(

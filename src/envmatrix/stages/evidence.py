@@ -50,6 +50,7 @@ class EvidenceMaker:
     records: Records
     resolutions: Resolutions
     rebuilds: Rebuilds
+    contents: Contents
     inputs_of: Callable[[Cell], Inputs | None]
 
     def of(
@@ -119,7 +120,7 @@ class EvidenceMaker:
         return CellImage(
             name=cell_tag(cell),
             layers=built.image.layers,
-            contents=Contents(self.records).of(built.image.layers),
+            contents=self.contents.of(built.image.layers),
             size=built.image.size,
             run=run_command(cell_tag(cell), gpus=cuda is not None),
             sizes=built.sizes,

@@ -44,6 +44,7 @@ class Systems:
     tell: Callable[[str], None]
     fresh: bool = False
     _made: set[str] = field(default_factory=set)
+    _found: dict[tuple[str, Origin], Built | None] = field(default_factory=dict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _unreachable: set[str] = field(default_factory=set)
 
@@ -69,6 +70,7 @@ class Systems:
                     failures.append(error)
                 else:
                     self._made.add(cell.system_id)
+                    self._found.clear()
                     for failure in failures:
                         self.tell(f"{cell.system_id} is bootstrapped: {failure.what[:300]}")
                     return built
@@ -100,6 +102,13 @@ class Systems:
         return [built for built in found if built]
 
     def _recorded(self, cell: Cell, origin: Origin) -> Built | None:
+        """Return the image of an earlier run. The engine is asked once, until one is made."""
+        asked = cell.system_id, origin
+        if asked not in self._found:
+            self._found[asked] = self._look_up(cell, origin)
+        return self._found[asked]
+
+    def _look_up(self, cell: Cell, origin: Origin) -> Built | None:
         if origin is not Origin.PULL:
             return self.images.recorded("os", self._key(cell))
         image = self._local(cell)

@@ -97,7 +97,7 @@ class Verifier:
     @property
     def contents(self) -> Contents:
         """What is known of the contents of layers."""
-        return Contents(self.runner.building.records)
+        return self.runner.maker.contents
 
     def verify(self, cells: Sequence[Cell], options: Options, progress: Progress) -> list[Evidence]:
         """Rebuild cells and the images below them; return their evidence with the result.

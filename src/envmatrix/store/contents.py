@@ -21,11 +21,16 @@ class Contents:
 
     def __init__(self, records: Records) -> None:
         self._records = records
+        self._known: dict[str, ContentRecord] = {}
 
     def get(self, layer: str) -> ContentRecord | None:
-        """Return what is known of the layer with this diff id."""
+        """Return what is known of the layer with this diff id. Many images have the same layers."""
+        if known := self._known.get(layer):
+            return known
         record = self._records.get("content", layer, ContentRecord)
-        return record if record and content_scheme(record.content) == CONTENT_SCHEME else None
+        if record is None or content_scheme(record.content) != CONTENT_SCHEME:
+            return None
+        return self._known.setdefault(layer, record)
 
     def of(self, layers: Sequence[str]) -> tuple[str, ...]:
         """Return the digest of each layer of an image; nothing unless all of them are known."""
@@ -34,4 +39,6 @@ class Contents:
 
     def keep(self, layer: str, content: str, step: str) -> None:
         """Record what the layer with this diff id contains, and the instruction that made it."""
-        self._records.put("content", layer, ContentRecord(content=content, step=step))
+        record = ContentRecord(content=content, step=step)
+        self._records.put("content", layer, record)
+        self._known[layer] = record

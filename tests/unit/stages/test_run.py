@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
@@ -106,6 +107,19 @@ def test_evidence_is_as_old_as_what_was_executed_for_it(
     assert (now.host.engine == "99.0") is probe_changed
     assert ((file.read_bytes(), file.stat().st_mtime_ns) == kept) is not probe_changed
     assert (now == before) is not probe_changed
+
+
+def test_a_run_with_nothing_to_do_asks_once_for_each_image(
+    project: Folder, fake: FakeEngine
+) -> None:
+    """Cells on one base, and the stages of a run, do not ask the engine for the same image."""
+    run(project, GOOD, OLD)
+    before = len(fake.requests)
+    run(project, GOOD, OLD)
+    paths = [request.path for request in fake.requests[before:] if "/images/" in request.path]
+    asked = Counter(path for path in paths if path.endswith("/json") and "sha256:" in path)
+    assert len(asked) == len({GOOD, OLD, "their base", "its system"})
+    assert set(asked.values()) == {1}
 
 
 def test_nothing_is_done_twice(project: Folder, fake: FakeEngine) -> None:
