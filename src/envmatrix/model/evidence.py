@@ -428,9 +428,10 @@ class Evidence(Part):
         return self.model_copy(update={"image": image})
 
     def as_recorded(self, before: Self) -> Self:
-        """Return this evidence as recorded when that of before was, if its probes ran no more.
+        """Return this evidence with the time, the tool and the machine of `before`.
 
-        Evidence is as old as what was executed for it. To look it up again makes it no newer.
+        Evidence is as old as what was executed for it: results that were only looked up again are
+        no newer. Where the image or the results of probes differ, it stays as it is.
         """
         if (self.layers, self.probes) != (before.layers, before.probes):
             return self

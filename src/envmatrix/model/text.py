@@ -84,8 +84,6 @@ def name(text: str) -> str:
 
 
 _NUMBERS = frozenset({float, int, bool, type(None)})
-_LISTS = (list, tuple)
-_OBJECTS = (dict, Mapping)
 
 
 class _Clean(dict[Any, Any]):
@@ -102,12 +100,12 @@ def inert_data(data: object, depth: int, limit: int | None = None) -> Any:  # no
         return _cut(inert(data), limit) if type(data) is str else data
     if not depth or (limit is None and type(data) is _Clean):
         return data
-    if isinstance(data, _OBJECTS):
+    if isinstance(data, Mapping):
         return _Clean(
             (inert_data(key, 1, limit), inert_data(value, depth - 1, limit))
             for key, value in data.items()
         )
-    if isinstance(data, _LISTS):
+    if isinstance(data, list | tuple):
         if _NUMBERS.issuperset(map(type, data)):  # A loop over each loss of a model takes long.
             return list(data)
         return [inert_data(value, depth - 1, limit) for value in data]

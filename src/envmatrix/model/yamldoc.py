@@ -126,11 +126,10 @@ def _check_form(text: str, name: str) -> None:
     """Refuse aliases and deep nesting before anything is put together."""
     depth = 0
     for event in yaml.parse(text, Loader=_LOADER):
-        where = _place(name, event.start_mark)
         if isinstance(event, yaml.AliasEvent):
             raise InputError(
                 "aliases (*name) are not accepted here",
-                where=where,
+                where=_place(name, event.start_mark),
                 next_step="write the value out",
             )
         depth += isinstance(event, yaml.CollectionStartEvent)
@@ -138,7 +137,7 @@ def _check_form(text: str, name: str) -> None:
         if depth > _DEEPEST:
             raise InputError(
                 "the file is nested too deeply",
-                where=where,
+                where=_place(name, event.start_mark),
                 next_step="a matrix is at most six levels deep",
             )
 

@@ -39,6 +39,5 @@ class Contents:
 
     def keep(self, layer: str, content: str, step: str) -> None:
         """Record what the layer with this diff id contains, and the instruction that made it."""
-        record = ContentRecord(content=content, step=step)
-        self._records.put("content", layer, record)
-        self._known[layer] = record
+        self._known.pop(layer, None)
+        self._records.put("content", layer, ContentRecord(content=content, step=step))
