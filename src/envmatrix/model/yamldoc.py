@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +20,8 @@ from envmatrix.model.errors import InputError
 MAX_BYTES = 200_000
 _DEEPEST = 32
 """Levels of collections. A matrix has six."""
-_LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Loader = yaml.SafeLoader | yaml.CSafeLoader
+_QUICK: type[_Loader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Reads with libyaml, in a tenth of the time. A PyYAML may have been built without it."""
 _TEXT = "tag:yaml.org,2002:str"
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
@@ -86,9 +88,7 @@ def parse(text: str, name: str) -> Document:
         )
     spots: dict[Location, Spot] = {}
     try:
-        _check_form(text, name)
-        loader = _LOADER(text)
-        node = loader.get_single_node()
+        loader, node = _composed(text, name)
         if node is None:
             raise InputError(
                 "the file is empty",
@@ -122,10 +122,18 @@ def _mend(name: str, mark: _Mark | None, text: str) -> str:
     return "mend the line; quoting the value often helps"
 
 
-def _check_form(text: str, name: str) -> None:
-    """Refuse aliases and deep nesting before anything is put together."""
+def _composed(text: str, name: str) -> tuple[_Loader, Node | None]:
+    """Return the nodes of a text, and what makes values of them."""
+    with suppress(yaml.YAMLError, *_SENSELESS):
+        return _composed_by(_QUICK, text, name)
+    # The parser in Python says better what is wrong, and says the same everywhere.
+    return _composed_by(yaml.SafeLoader, text, name)
+
+
+def _composed_by(form: type[_Loader], text: str, name: str) -> tuple[_Loader, Node | None]:
+    """Compose the nodes of a text. Aliases and deep nesting are refused before that."""
     depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
+    for event in yaml.parse(text, Loader=form):
         if isinstance(event, yaml.AliasEvent):
             raise InputError(
                 "aliases (*name) are not accepted here",
@@ -140,6 +148,8 @@ def _check_form(text: str, name: str) -> None:
                 where=_place(name, event.start_mark),
                 next_step="a matrix is at most six levels deep",
             )
+    loader = form(text)
+    return loader, loader.get_single_node()
 
 
 def _place(name: str, mark: _Mark | None) -> str:
@@ -147,7 +157,7 @@ def _place(name: str, mark: _Mark | None) -> str:
 
 
 def _plain(
-    loader: yaml.SafeLoader | yaml.CSafeLoader,
+    loader: _Loader,
     node: Node,
     path: Location,
     spots: dict[Location, Spot],

@@ -28,7 +28,7 @@ yamlish = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=14).m
 @pytest.fixture(params=["CSafeLoader", "SafeLoader"], autouse=True)
 def _loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read with libyaml, and as a PyYAML that was built without it."""
-    monkeypatch.setattr(yamldoc, "_LOADER", getattr(yaml, request.param))
+    monkeypatch.setattr(yamldoc, "_QUICK", getattr(yaml, request.param))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -68,7 +68,7 @@ def test_the_place_of_what_is_missing_is_that_of_its_parent() -> None:
         ('a: "\\U00110000"\n', "not valid YAML", "f"),
         (f"%YAML {'9' * 5000}.1\n---\na: 1\n", "not valid YAML", "f"),
         ("a: !!int x\n", "'x' cannot be read as int", "f:1:4 (a)"),
-        ("a: [1, 2\nb: 3\n", "expected ',' or ']'", "f:2:2"),
+        ("a: [1, 2\nb: 3\n", "not valid YAML: expected ',' or ']'", "f:2:2"),
         ("a: 1\n\tb: 2\n", "not valid YAML", "f:2:1"),
         ("a: 1\n---\nb: 2\n", "another document", "f:2:1"),
         ("", "empty", "f"),
@@ -80,7 +80,7 @@ def test_what_is_refused_is_named_with_its_place(text: str, said: str, where: st
     with pytest.raises(InputError) as caught:
         parse(text, "f")
     assert said in caught.value.what
-    assert caught.value.where.startswith(where)
+    assert where == caught.value.where
     assert caught.value.next_step
 
 
