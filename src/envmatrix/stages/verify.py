@@ -306,7 +306,7 @@ class _Comparer:
         if isinstance(found, Judgement) or isinstance(system, Judgement):
             return compared
         built, _ = found
-        return replace(compared, note=self._read(built.image), twins=Twins(built, system))
+        return replace(compared, note=self._read(one.cell, built.image), twins=Twins(built, system))
 
     def _moved_on(self, cell: Cell, built: Built, again: Image) -> Compared | None:
         """Return that a cell cannot be made again, if its packages are others by now."""
@@ -319,7 +319,7 @@ class _Comparer:
             note=f"{cell.id} cannot be made again: its mirror has moved on ({drift})", checked=False
         )
 
-    def _read(self, image: Image) -> str:
+    def _read(self, cell: Cell, image: Image) -> str:
         """Take the digests of what layers contain that are not known yet; say what hindered that.
 
         One image is read at a time: a base that several cells stand on is read once.
@@ -341,7 +341,11 @@ class _Comparer:
                             self.contents.keep(layer, content_digest(file), instruction(step))
                             ahead.discard(layer)
             except EngineError as error:
-                return f"what its layers contain could not be read: {error.what}"
+                # The note is published. What an engine says may name places of its machine.
+                self.progress.tell(
+                    f"what the layers of {cell.id} contain could not be read: {error.what}"
+                )
+                return "what its layers contain could not be read: the engine failed"
         return ""
 
     def _twins(self, found: tuple[Built, Image] | Judgement) -> Compared:
