@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from envmatrix.engine.client import Engine
@@ -104,9 +105,9 @@ class Systems:
     def _recorded(self, cell: Cell, origin: Origin) -> Built | None:
         """Return the image of an earlier run. The engine is asked once, until one is made."""
         asked = cell.system_id, origin
-        if asked not in self._found:
-            self._found[asked] = self._look_up(cell, origin)
-        return self._found[asked]
+        with suppress(KeyError):  # Another system that is made empties it at any moment.
+            return self._found[asked]
+        return self._found.setdefault(asked, self._look_up(cell, origin))
 
     def _look_up(self, cell: Cell, origin: Origin) -> Built | None:
         if origin is not Origin.PULL:
