@@ -55,12 +55,8 @@ MEGABYTE = 1e6
 MEASURED = """
 import json, resource, sys
 from envmatrix.cli import main
-code = 0
-def end(given):
-    global code
-    code = given
 try:
-    main(sys.argv[2:], end)
+    main(sys.argv[2:])
 except SystemExit as stop:
     code = stop.code or 0
 used = resource.getrusage(resource.RUSAGE_SELF)

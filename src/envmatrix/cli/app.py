@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.models import CommandInfo
@@ -137,7 +138,13 @@ def _before_the_command(
     context.obj = Workspace(found, tuple(probes or ()))
 
 
-def main(arguments: Sequence[str] | None = None, end: Callable[[int], Any] = sys.exit) -> None:
+def _exit(code: int) -> NoReturn:
+    """End the process. Python would first look for garbage in all that is freed with it anyway."""
+    gc.freeze()
+    sys.exit(code)
+
+
+def main(arguments: Sequence[str] | None = None, end: Callable[[int], Any] = _exit) -> None:
     """Run the command line, print what goes wrong once, and end with the exit code."""
     make_safe()
     given = list(sys.argv[1:] if arguments is None else arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,6 +38,8 @@ from envmatrix.model.matrix import meant
 from envmatrix.model.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from envmatrix.engine.process import Ran
     from envmatrix.stages.options import Options
     from envmatrix.stages.run import Run
@@ -57,6 +59,8 @@ def build(
     """Build the images of cells. Nothing is probed."""
     workspace = workspace_of(context)
     options = _options(base, jobs=jobs, fresh=fresh, probing=False)
+    if as_json:
+        workspace.check_claims()
     done = _run(workspace, workspace.choose(select, profile), options, shard)
     known = workspace.reporting.known(done.cells)
     if as_json:
@@ -102,6 +106,8 @@ def probe(
         _probe_host(workspace, python or sys.executable, strict=strict, as_json=as_json)
         return
     options = _options("auto", jobs=jobs, fresh=fresh, isolated=isolated)
+    if as_json:
+        workspace.check_claims()
     done = _run(workspace, workspace.choose(select, profile), options)
     _finish(workspace, done, strict=strict, as_json=as_json)
 
@@ -181,6 +187,8 @@ def run(
         isolated=isolated,
         from_registry=from_registry,
     )
+    if as_json:
+        workspace.check_claims()
     done = _run(workspace, workspace.choose(select, profile), options, shard)
     known = workspace.reporting.known(done.cells)
     old = before(workspace, None) if annotations else None
@@ -202,6 +210,8 @@ def verify(
 
     workspace = workspace_of(context)
     cells, options = workspace.choose(select, profile), _options(base, jobs=jobs)
+    if as_json:
+        workspace.check_claims()
     with at_work(workspace) as progress:
         found = workspace.verifier.verify(cells, options, progress)
     if as_json:
@@ -251,21 +261,37 @@ def _options(
 def _run(
     workspace: Workspace, cells: Sequence[Cell], options: Options, shard: str | None = None
 ) -> Run:
+    if shard is None:
+        return _run_cells(workspace, cells, options)
+    from envmatrix.stages.shards import shard_of, write_shard
+
+    part = shard_of(shard)
+    ours = workspace.cutter.cut(cells, part.count)[part.number - 1].cells
+
+    def write_too(where: Path) -> None:
+        write_shard(where, part, cells, ours)
+
+    return _run_cells(workspace, ours, options, write_too)
+
+
+def _run_cells(
+    workspace: Workspace,
+    cells: Sequence[Cell],
+    options: Options,
+    write_too: Callable[[Path], None] = lambda _: None,
+) -> Run:
     from envmatrix.cli.at_work import at_work
-    from envmatrix.stages.shards import forget_shard, shard_of, write_shard
+    from envmatrix.stages.report import forget_shard
 
     workspace.tell_of_idle_probes()
-    part = shard_of(shard) if shard else None
-    ours = workspace.cutter.cut(cells, part.count)[part.number - 1].cells if part else cells
     where = workspace.layout.report
     with at_work(workspace) as progress:
         if options.probing:
             forget_shard(where)  # A run that fails leaves no report that looks like its own.
-        done = workspace.runner.run(ours, options, progress)
+        done = workspace.runner.run(cells, options, progress)
         if options.probing:
             workspace.reporting.write(done.cells, where, claims=False)
-        if options.probing and part:
-            write_shard(where, part, cells, ours)
+            write_too(where)
         return done
 
 

@@ -159,6 +159,14 @@ class Workspace:
         """
         return read_claims(self.layout.claims)
 
+    def check_claims(self) -> None:
+        """Read what vendors declare now, before work whose report will tell it.
+
+        Raises:
+            InputError: the file cannot be read, or is wrong.
+        """
+        _ = self.claims
+
     @cached_property
     def publications(self) -> Publications:
         """The images that were pushed to registries.
@@ -295,7 +303,7 @@ class Workspace:
             self.packages,
             self.book,
             self.expected,
-            self.claims,
+            lambda: self.claims,
             self.cells,
         )
 

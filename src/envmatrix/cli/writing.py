@@ -79,7 +79,7 @@ def publish(
     """
     from envmatrix.report.grid import SUMMARY_LIMIT, job_summary, markdown
     from envmatrix.report.table import with_table
-    from envmatrix.stages.shards import forget_shard
+    from envmatrix.stages.report import forget_shard
 
     where, readme, summary = outputs.where, outputs.readme, outputs.summary
     pages = {}

@@ -19,7 +19,6 @@ from envmatrix.engine.gpus import gpu_identity, unseen_gpu
 from envmatrix.engine.image import Image
 from envmatrix.engine.images import Images
 from envmatrix.engine.process import Capacity
-from envmatrix.engine.reach import reaches
 from envmatrix.engine.services import Service, service
 
 _ARCHITECTURES = {
@@ -60,7 +59,8 @@ class Engine:
         try:
             yield engine
         finally:
-            engine.containers.remove_of(engine.run_id)
+            if engine.connection.has_changed:
+                engine.containers.remove_of(engine.run_id)
 
     @property
     def run_id(self) -> str:
@@ -74,6 +74,8 @@ class Engine:
 
     def sweep(self, run_id: str) -> bool:
         """Remove the containers and the names of a run. Return whether none is left."""
+        if run_id == self.run_id and not self.connection.has_changed:
+            return True
         return self.containers.remove_of(run_id) and self.images.remove_of(run_id)
 
     @property
@@ -117,6 +119,8 @@ class Engine:
 
     def reaches(self, address: str) -> bool:
         """Return whether builds reach an address of this machine's loopback network."""
+        from envmatrix.engine.reach import reaches  # noqa: PLC0415  (loads slowly, is asked rarely)
+
         return reaches(self.connection, address)
 
     def service(

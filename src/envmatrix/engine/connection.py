@@ -33,6 +33,7 @@ STOP_SECONDS = 10
 sign of life after a request that it did not answer."""
 
 DEFAULT_CONTEXT = "default"
+_READING = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +49,20 @@ class _Client(APIClient):
 
     requests would rather take REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE from the environment. After
     `cancelled` is set, no request waits long for its answer. While `silent` is set, the engine did
-    not answer in time, and gets no request before it gave a sign of life.
+    not answer in time, and gets no request before it gave a sign of life. `changing` is set before
+    the first request that does more than ask.
     """
 
     def __init__(
         self,
         cancelled: threading.Event,
         silent: threading.Event,
+        changing: threading.Event,
         **settings: Any,  # noqa: ANN401
     ) -> None:
         self._cancelled = cancelled
         self._silent = silent
+        self._changing = changing
         super().__init__(**settings)
         if self.base_url.startswith("http+"):  # No proxy of the environment leads to a socket.
             self.trust_env = False
@@ -70,6 +74,8 @@ class _Client(APIClient):
             sign = self.prepare_request(Request("GET", f"{self.base_url}/_ping"))
             super().send(sign, **(checked | {"timeout": STOP_SECONDS, "stream": False}))
             self._silent.clear()
+        if request.method not in _READING:
+            self._changing.set()
         hurry = {"timeout": STOP_SECONDS} if self._cancelled.is_set() else {}
         try:
             return super().send(request, **(checked | hurry))
@@ -92,6 +98,7 @@ class Connection:
     cancelled: threading.Event = field(default_factory=threading.Event)
     tell: Callable[[str], None] = lambda _: None
     _silent: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
+    _changing: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
     _local: threading.local = field(default_factory=threading.local, init=False, repr=False)
     _version: str = field(default="auto", init=False, repr=False)
 
@@ -121,6 +128,7 @@ class Connection:
             client = _Client(
                 self.cancelled,
                 self._silent,
+                self._changing,
                 base_url=self.address.url,
                 tls=self.address.tls or False,
                 version=self._version,
@@ -130,6 +138,11 @@ class Connection:
             self._local.client = client
         found: APIClient = self._local.client
         return found
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether the engine was asked for more than answers: it may hold what this run made."""
+        return self._changing.is_set()
 
     def get(self, path: str, query: Mapping[str, Any]) -> Response:
         """Send a GET request that docker-py has no method for."""

@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from envmatrix.engine.process import Cancelled
-from envmatrix.model.causes import SURROUNDINGS, classify
 from envmatrix.model.errors import ToolError
 
 POLL_SECONDS = 0.2
@@ -141,6 +140,8 @@ def make_root(
                 next_step=f"let it do so (scripts/setup-engine --emulate {architecture})",
                 kind="blocked",
             )
+        from envmatrix.model.causes import SURROUNDINGS, classify  # noqa: PLC0415  (loads slowly)
+
         found = classify(said, SURROUNDINGS)
         raise ToolError(
             f"mmdebstrap could not make {suite}: {' '.join(said.strip().splitlines()[-3:])}",

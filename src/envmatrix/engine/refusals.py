@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envmatrix.engine.gpus import DRIVER
-from envmatrix.model.causes import SURROUNDINGS, classify
 from envmatrix.model.errors import EngineError
+from envmatrix.model.known import Pattern
+
+if TYPE_CHECKING:
+    from envmatrix.model.causes import Cause
 
 SAID_LIMIT = 600
 """The number of characters that an error message repeats of the engine's own words."""
@@ -35,7 +39,7 @@ class _Refusal:
     """Words of an engine, the class that they mean, and what to do. `{need}` comes from them."""
 
     kind: str
-    pattern: re.Pattern[str]
+    pattern: Pattern
     what: str
     next_step: str
     transient: bool = False
@@ -44,7 +48,7 @@ class _Refusal:
 def _refusal(
     kind: str, pattern: str, what: str, next_step: str, *, transient: bool = False
 ) -> _Refusal:
-    return _Refusal(kind, re.compile(pattern, re.IGNORECASE), what, next_step, transient)
+    return _Refusal(kind, Pattern(f"(?i){pattern}"), what, next_step, transient)
 
 
 _REFUSALS = (
@@ -92,19 +96,17 @@ _REFUSALS = (
     ),
 )
 
-_UNREACHABLE = re.compile(
-    r"no such host|server misbehaving|temporary failure in name resolution|connection refused|"
+_UNREACHED = (
+    r"(?i)no such host|server misbehaving|temporary failure in name resolution|connection refused|"
     r"network is unreachable|no route to host|i/o timeout|connection timed out|"
-    r"TLS handshake timeout|deadline exceeded|client\.timeout|request canceled",
-    re.IGNORECASE,
+    r"TLS handshake timeout|deadline exceeded|client\.timeout|request canceled"
 )
-_PASSING = re.compile(
-    _UNREACHABLE.pattern
-    + r"|\bEOF\b|connection reset|broken pipe|use of closed network|made no progress|"
+_UNREACHABLE = Pattern(_UNREACHED)
+_PASSING = Pattern(
+    _UNREACHED + r"|\bEOF\b|connection reset|broken pipe|use of closed network|made no progress|"
     r"server closed idle connection|"
     r"toomanyrequests|too many requests|\b429\b|(?:status|code)[^0-9]{0,12}5\d\d|"
-    r"\b50[0234]\b|internal server error|bad gateway|service unavailable|gateway time-?out",
-    re.IGNORECASE,
+    r"\b50[0234]\b|internal server error|bad gateway|service unavailable|gateway time-?out"
 )
 """What may be gone at the next try."""
 _PULLS = (
@@ -166,7 +168,7 @@ def refused(
                 kind=refusal.kind,
                 transient=refusal.transient,
             )
-    found = classify(said, SURROUNDINGS)
+    found = _of_surroundings(said)
     kind = found.kind if found and found.kind == "read-only" else ""
     return EngineError(
         FAILED + said[:SAID_LIMIT],
@@ -215,7 +217,7 @@ def _classed(doing: str, reference: str, said: str) -> EngineError:
         )
     found = refused(where, said)
     if found.kind == EngineError.kind:
-        known = classify(said, SURROUNDINGS)
+        known = _of_surroundings(said)
         found.kind = known.kind if known else "registry"
     return EngineError(
         what + said[:SAID_LIMIT],
@@ -241,6 +243,13 @@ def registry_of(reference: str) -> str:
     first, slash, _ = reference.partition("/")
     named = slash and ("." in first or ":" in first or first == "localhost")
     return first if named else ""
+
+
+def _of_surroundings(said: str) -> Cause | None:
+    # Most commands meet no refusal, and to load the known failures takes a while.
+    from envmatrix.model.causes import SURROUNDINGS, classify  # noqa: PLC0415
+
+    return classify(said, SURROUNDINGS)
 
 
 def _driver(folder: Path) -> str:

@@ -227,8 +227,11 @@ _REQUIREMENT_LINE = re.compile(r"(?P<name>\S+?)==(?P<version>\S+) \\")
 _HASH_LINE = re.compile(r"    --hash=sha256:(?P<sha256>[0-9a-f]{64})")
 
 
+@lru_cache(maxsize=4096)
 def check_wheel(wheel: Wheel) -> None:
     """Check that no field of a wheel can be anything else: an option, a path, another wheel.
+
+    Most wheels stand in several locks, and are checked once.
 
     Locks are committed and indexes are foreign, so both are untrusted. pip and uv read the name,
     the version and the hash; the file name is a part of a path.

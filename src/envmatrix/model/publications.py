@@ -290,7 +290,8 @@ class Publications(Part):
         return type(self)(images=self.images, tags=tags)
 
 
-NOTHING_PUBLISHED = Publications()
+# As it is, without a validator: most commands need none.
+NOTHING_PUBLISHED = Publications.model_construct()
 
 
 def read_publications(path: Path) -> Publications:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from envmatrix.engine.process import Ran
-from envmatrix.model.causes import Cause, classify
 from envmatrix.model.emulation import EMULATION
 from envmatrix.model.evidence import Declared
+from envmatrix.model.known import Ending
 from envmatrix.model.probe_results import (
     NOTHING_OBSERVED,
     Observed,
@@ -22,6 +22,9 @@ from envmatrix.model.probe_results import (
 )
 from envmatrix.model.verdicts import RUN, Judgement, Verdict
 from envmatrix.probes.headers import Probe
+
+if TYPE_CHECKING:
+    from envmatrix.model.causes import Cause
 
 CANNOT_START = (126, 127)
 """The exit codes for a command that is in the image and cannot be executed, or is not there."""
@@ -102,29 +105,29 @@ def _outcome(ran: Ran, report: Mapping[str, Any], observed: Observed | None) -> 
     return next((outcome for outcome, shown in signs.items() if shown), Outcome.FAILED)
 
 
-def _why(probe: Probe, ran: Ran, outcome: Outcome, report: Mapping[str, Any]) -> Cause:
+def _why(probe: Probe, ran: Ran, outcome: Outcome, report: Mapping[str, Any]) -> Cause | Ending:
     match outcome:
         case Outcome.PASSED:
-            return Cause("", "", "")
+            return Ending("", "", "")
         case Outcome.NOT_RUN:
-            return Cause("", report["not_run"][:CAUSE_LIMIT], "")
+            return Ending("", report["not_run"][:CAUSE_LIMIT], "")
         case Outcome.FAILED | Outcome.CRASHED | Outcome.COULD_NOT_START:
             return _explained(ran) or _unexplained(ran, outcome)
     causes = {
-        Outcome.OUT_OF_MEMORY: Cause(
+        Outcome.OUT_OF_MEMORY: Ending(
             "out-of-memory",
             "the container ran out of memory",
             "give probes more memory, or the probe less to do",
         ),
-        Outcome.FLOODED: Cause(
+        Outcome.FLOODED: Ending(
             "output-flood", "it wrote more output than envmatrix keeps", "let the probe print less"
         ),
-        Outcome.TIMED_OUT: Cause(
+        Outcome.TIMED_OUT: Ending(
             "timeout",
             f"not done after {probe.timeout} s",
             "raise the timeout in the header of the probe if the machine is slow",
         ),
-        Outcome.BAD_REPORT: Cause(
+        Outcome.BAD_REPORT: Ending(
             "bad-report",
             f"exit code {ran.exit_code} without the report that belongs to it",
             "a probe prints one JSON object with its name, its nonce and what it observed",
@@ -139,6 +142,8 @@ def _explained(ran: Ran) -> Cause | None:
     A kill tells nothing by itself: a probe that reached its limit of memory has an outcome of its
     own.
     """
+    from envmatrix.model.causes import classify  # noqa: PLC0415  (loads slowly)
+
     code = None if ran.exit_code == KILLED else ran.exit_code
     found = classify(ran.stderr, exit_code=code)
     return None if found and found.kind in _GENERAL else found
@@ -148,18 +153,18 @@ _GENERAL = ("crash", "program-missing")
 """Classes that say no more than the outcome does."""
 
 
-def _unexplained(ran: Ran, outcome: Outcome) -> Cause:
+def _unexplained(ran: Ran, outcome: Outcome) -> Ending:
     """Return the cause of an end that the output does not explain."""
     code = ran.exit_code or 0
     if outcome is Outcome.COULD_NOT_START:
-        return Cause(
+        return Ending(
             "could-not-start",
             f"Python did not start: {ran.stderr.strip()[:200]}",
             "check that the image has a Python that starts",
         )
     if outcome is Outcome.CRASHED:
-        return Cause("crash", f"ended by {_signal_name(code - SIGNALLED)}", "read the log")
-    return Cause("other", f"exit code {code}", "read the log")
+        return Ending("crash", f"ended by {_signal_name(code - SIGNALLED)}", "read the log")
+    return Ending("other", f"exit code {code}", "read the log")
 
 
 def find_report(stdout: str, name: str, nonce: str) -> dict[str, Any] | None:

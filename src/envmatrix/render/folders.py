@@ -32,27 +32,36 @@ class Folders:
         self._renderer = renderer
         self._resolutions = resolutions
         self._sharing = sharing
-        self._made: dict[tuple[str, Lock, str], Files] = {}
+        self._bases: dict[tuple[str, Lock], tuple[Files, str]] = {}
+        self._cells: dict[tuple[str, Lock, str], Files] = {}
 
     def base(self, cell: Cell) -> Files | None:
         """Return the files of the base of a cell; None while its lock is not known."""
+        found = self._base(cell)
+        return found[0] if found else None
+
+    def _base(self, cell: Cell) -> tuple[Files, str] | None:
+        """Return the files of the base of a cell, and their hash."""
         resolution = self._resolutions.of_base(cell)
         if resolution is None or resolution.lock is None:
             return None
-        key = cell.base_id, resolution.lock, ""
-        if key not in self._made:  # Many cells stand on it.
-            self._made[key] = self._renderer.base(cell, resolution.lock)
-        return self._made[key]
+        key = cell.base_id, resolution.lock
+        if key not in self._bases:  # Many cells stand on it.
+            files = self._renderer.base(cell, resolution.lock)
+            self._bases[key] = files, digest(dict(files))
+        return self._bases[key]
 
     def cell(self, cell: Cell, lock: Lock) -> Files:
         """Return the files of the folder of a cell."""
-        return self._cell(cell, lock, digest(dict(self.base(cell) or {})))
+        base = self._base(cell)
+        return self._cell(cell, lock, base[1] if base else digest({}))
 
     def _cell(self, cell: Cell, lock: Lock, base: str) -> Files:
         key = cell.id, lock, base
-        if key not in self._made:  # A run looks at it several times.
-            self._made[key] = self._renderer.cell(cell, lock, self._sharing.steps(cell, lock), base)
-        return self._made[key]
+        if key not in self._cells:  # A run looks at it several times.
+            steps = self._sharing.steps(cell, lock)
+            self._cells[key] = self._renderer.cell(cell, lock, steps, base)
+        return self._cells[key]
 
     def beginning(self, cell: Cell, lock: Lock, count: int) -> Files:
         """Return a Dockerfile that ends after the first `count` steps of a cell."""
@@ -64,7 +73,7 @@ class Folders:
         `probes` are the hashes of the probes of the cell, by name; `runner` is that of the program
         that runs them in one container.
         """
-        resolution, base = self._resolutions.of_cell(cell), self.base(cell)
+        resolution, base = self._resolutions.of_cell(cell), self._base(cell)
         if resolution is None or resolution.lock is None or base is None:
             return None
         # What changed in the base is told once, and not again as a label of the cell.
@@ -75,7 +84,7 @@ class Folders:
             lock=digest(lock),
             dockerfile=digest(steps, files),
             settings=digest(settings),
-            base=digest(dict(base)),
+            base=base[1],
             declared=digest(declared(self._matrix, cell).to_json()),
             probes=probes,
             runner=runner,

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envmatrix.engine.builds import BuildError
-from envmatrix.model.causes import SURROUNDINGS, classify
 from envmatrix.model.emulation import EMULATION, REMEDY, may_be_to_blame
 from envmatrix.model.verdicts import Judgement, Verdict
 
@@ -69,6 +68,8 @@ def judge_failure(
     step: str, error: BuildError, log: Path, room: Room, *, emulated: bool = False
 ) -> Judgement:
     """Judge a build that failed, by how it ended, by its log, and by the disk."""
+    from envmatrix.model.causes import SURROUNDINGS, classify  # noqa: PLC0415  (loads slowly)
+
     output = log.read_text(encoding="utf-8", errors="replace")
     if found := classify(output, SURROUNDINGS):
         return Judgement(Verdict.UNKNOWN, step, found.kind, found.cause, found.remedy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -37,7 +37,7 @@ from envmatrix.store.files import write_log
 from envmatrix.store.layout import Layout
 from envmatrix.store.overlaps import overlaps_of
 from envmatrix.store.rebuilds import Rebuilds
-from envmatrix.store.records import PROBE_LOGS, RESOLVE_LOGS, Records
+from envmatrix.store.records import RESOLVE_LOGS, Records
 from envmatrix.store.resolutions import Resolutions
 
 
@@ -104,7 +104,7 @@ class EvidenceMaker:
                 build=made.seconds if made else None,
                 probe=_total(results) if results else None,
             ),
-            probes=tuple(self._with_log(cell, result) for result in results),
+            probes=tuple(self._with_logs(cell, results)),
             log=self._log(cell, judgement.stage, results),
             logs=self._logs(cell),
         )
@@ -169,11 +169,14 @@ class EvidenceMaker:
         path = self.records.log_path(kind, name)
         return self.layout.short(path) if path.exists() else None
 
-    def _with_log(self, cell: Cell, result: ProbeResult) -> ProbeResult:
-        """Return a result that names the log of its probe, if there is one."""
-        return result.model_copy(
-            update={"log": self._there(f"{PROBE_LOGS}/{cell.id}", result.probe)}
-        )
+    def _with_logs(self, cell: Cell, results: Sequence[ProbeResult]) -> Iterator[ProbeResult]:
+        """Yield results that name the logs of their probes, where there are any."""
+        folder = self.records.probe_logs(cell.id)
+        there = frozenset(path.stem for path in folder.glob("*.log"))
+        short = self.layout.short(folder)
+        for result in results:
+            path = f"{short}/{result.probe}.log" if result.probe in there else None
+            yield result.model_copy(update={"log": path})
 
 
 def host_evidence(framework: str, results: Sequence[ProbeResult]) -> Evidence:

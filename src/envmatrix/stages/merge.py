@@ -17,7 +17,8 @@ from envmatrix.model.evidence import Evidence
 from envmatrix.model.evidence_file import read_evidence
 from envmatrix.model.verdicts import RUN, Judgement, Verdict
 from envmatrix.stages.report import Reporting, entries_in, files_in, packages_in, text_of
-from envmatrix.stages.shards import SHARD, Cutter, Shard, ShardFile, digest_of, read_shard
+from envmatrix.stages.shards import Cutter, Shard, ShardFile, digest_of, read_shard
+from envmatrix.store.layout import SHARD
 
 SHARD_MISSING = "shard-missing"
 """The class of a cell whose shard gave no report."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ from envmatrix.stages.evidence import EvidenceMaker, machine
 from envmatrix.store.book import Book
 from envmatrix.store.files import remove, sweep, to_text, using, write_text
 from envmatrix.store.knowledge import Knowledge
-from envmatrix.store.layout import HISTORY, REPORT
+from envmatrix.store.layout import HISTORY, REPORT, SHARD
 from envmatrix.store.packages import SystemPackages
 
 _PACKAGE = re.compile(r"\S+ \S+ \S+ [0-9a-f]{64}")
@@ -37,8 +37,8 @@ _PACKAGE = re.compile(r"\S+ \S+ \S+ [0-9a-f]{64}")
 class Reporting:
     """Gathers evidence and writes reports.
 
-    `expected` is what the matrix knows to be broken, `claims` what vendors declare, and `cells` is
-    every declared cell.
+    `expected` is what the matrix knows to be broken, `claims` reads what vendors declare where that
+    is told, and `cells` is every declared cell.
     """
 
     maker: EvidenceMaker
@@ -46,7 +46,7 @@ class Reporting:
     packages: SystemPackages
     book: Book
     expected: Expected = field(default_factory=dict)
-    claims: Claims = NO_CLAIMS
+    claims: Callable[[], Claims] = lambda: NO_CLAIMS
     cells: Sequence[Cell] = ()
 
     def evidence(self, cell: Cell) -> Evidence:
@@ -67,7 +67,8 @@ class Reporting:
 
         A release is judged by all its cells, whichever of them are asked for.
         """
-        if not self.claims.claims:
+        claims = self.claims()
+        if not claims.claims:
             return []
         releases = {release_of(one.axes) for one in cells}
         meant = [cell for cell in self.cells if (cell.family, cell.version) in releases]
@@ -76,7 +77,7 @@ class Reporting:
             lock = self.maker.resolutions.committed_lock(cell)
             if lock and (floor := glibc_floor(lock, cell.requires[0])):
                 floors[cell.id] = floor
-        return compare(self.claims, self.entries(meant), floors)
+        return compare(claims, self.entries(meant), floors)
 
     def document(
         self,
@@ -208,6 +209,12 @@ class Reporting:
             next_step="select and run these, too, or write to another folder with `--out`; where "
             f"they are to go: `git rm {' '.join(shlex.quote(short(path)) for path in lost)}`",
         )
+
+
+def forget_shard(where: Path) -> None:
+    """Remove from a report what an earlier run of a shard wrote there."""
+    if (where / SHARD).exists():
+        remove(where / SHARD)
 
 
 def _was_run(verdict: Verdict | None) -> bool:

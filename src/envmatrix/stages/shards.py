@@ -20,17 +20,14 @@ from envmatrix.model.errors import InputError
 from envmatrix.model.part import Handle, Part
 from envmatrix.model.verdicts import Verdict
 from envmatrix.render.sharing import Sharing
+from envmatrix.stages.recipes import BYTES_A_SECOND
 from envmatrix.store.book import Book
-from envmatrix.store.files import remove, to_text, using, write_text
+from envmatrix.store.files import to_text, using, write_text
+from envmatrix.store.layout import SHARD
 from envmatrix.store.resolutions import Resolutions
 
 MOST: Final = 256
 """GitHub starts at most so many jobs of a matrix."""
-SHARD: Final = "shard.json"
-"""The file in a report that says which shard it is of."""
-
-BYTES_A_SECOND: Final = 25_000_000
-"""A build takes about a second for so many bytes of wheels (measured: TensorFlow, 2 cores)."""
 _BASE_SECONDS: Final = 60.0
 _PROBE_SECONDS: Final = 60.0
 """What the probes of a cell are expected to take where no published evidence tells."""
@@ -101,12 +98,6 @@ def write_shard(
         cells=tuple(cell.id for cell in ours),
     )
     write_text(where / SHARD, to_text(told.to_json()), durable=False)
-
-
-def forget_shard(where: Path) -> None:
-    """Remove from a report what an earlier run of a shard wrote there."""
-    if (where / SHARD).exists():
-        remove(where / SHARD)
 
 
 def read_shard(path: Path) -> ShardFile:

@@ -22,8 +22,7 @@ from envmatrix.stages.options import DOWNLOAD, ENGINE, Options
 from envmatrix.stages.overlaps import look_for_overlaps
 from envmatrix.stages.probe import Probed, Probing
 from envmatrix.stages.progress import Progress
-from envmatrix.stages.recipes import Built
-from envmatrix.stages.shards import BYTES_A_SECOND
+from envmatrix.stages.recipes import BYTES_A_SECOND, Built
 from envmatrix.store.files import refusal
 
 

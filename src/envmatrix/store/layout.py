@@ -19,6 +19,8 @@ PUBLISHED = "published.json"
 """The images that were pushed to registries, beside the published evidence."""
 HISTORY = "history.jsonl"
 """The history of verdicts, beside the document."""
+SHARD = "shard.json"
+"""The file in a report that says which shard it is of."""
 _PACKAGE = Path(__file__).parents[1]
 _PACKAGE_DATA = _PACKAGE / "_data"
 _CHECKOUT = _PACKAGE.parents[1]

@@ -8,13 +8,13 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from envmatrix.cli import progress as module
+from envmatrix.cli import bars, progress
+from envmatrix.cli.bars import TerminalProgress
 from envmatrix.cli.printing import Level
 from envmatrix.cli.progress import (
     QUIET_ABOVE,
     PlainProgress,
     SilentProgress,
-    TerminalProgress,
     make_progress,
 )
 
@@ -51,7 +51,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of the progress."""
     made = Clock()
-    monkeypatch.setattr(module, "time", made)
+    monkeypatch.setattr(bars, "time", made)
+    monkeypatch.setattr(progress, "time", made)
     return made
 
 

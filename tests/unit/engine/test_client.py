@@ -119,7 +119,9 @@ def test_the_end_of_a_run_removes_its_containers_and_no_others(
 
     def run() -> None:
         with Engine.connect() as engine, closing(engine.connection.client):
-            fake.add_container(image, labels={RUN_LABEL: engine.connection.run_id})
+            engine.connection.client.create_container(
+                "cell:1", ["true"], labels={RUN_LABEL: engine.run_id}
+            )
             assert len(fake.containers.by_id) == 3
             if fails:
                 raise ZeroDivisionError
@@ -130,6 +132,18 @@ def test_the_end_of_a_run_removes_its_containers_and_no_others(
     else:
         run()
     assert {one.id for one in theirs} == set(fake.containers.by_id)
+
+
+def test_a_run_that_only_asked_has_nothing_to_remove(fake: FakeEngine, engine: Engine) -> None:
+    """Its end asks nothing. What another run left is looked for and removed all the same."""
+    image = fake.add_image("cell:1")
+    assert engine.images.get("cell:1").id == image.id
+    left = fake.add_container(image, labels={RUN_LABEL: "another"})
+    fake.requests.clear()
+    assert engine.sweep(engine.run_id)
+    assert not fake.requests
+    assert engine.sweep("another")
+    assert left.id not in fake.containers.by_id
 
 
 def test_a_container_that_cannot_be_removed_keeps_no_other(

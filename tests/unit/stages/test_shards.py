@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from envmatrix.cli.workspace import Workspace
 from envmatrix.model.errors import InputError
 from envmatrix.model.verdicts import Verdict
-from envmatrix.stages.shards import SHARD, ShardOf, Work, cut, read_shard, shard_of
+from envmatrix.stages.shards import ShardOf, Work, cut, read_shard, shard_of
+from envmatrix.store.layout import SHARD
 
 WORKS = st.lists(
     st.builds(
