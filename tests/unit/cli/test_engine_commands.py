@@ -66,6 +66,17 @@ def test_run_as_json(project: Folder, command: Commands) -> None:
     assert written["cells"] == found["cells"]
 
 
+@pytest.mark.parametrize("name", ["build", "probe", "run", "verify"])
+def test_claims_that_are_wrong_stop_what_would_tell_them(
+    project: Folder, command: Commands, fake: FakeEngine, name: str
+) -> None:
+    """JSON tells what vendors declare, so a mistake there is told before any work."""
+    project.write("claims.yaml", "schema: 2\n")
+    assert command(project, name, GOOD, "--json").is_refusal(2, "claims.yaml:1")
+    assert not fake.requests
+    assert command(project, name, GOOD).code == 0
+
+
 def test_run_of_a_broken_cell(project: Folder, command: Commands, fake: FakeEngine) -> None:
     """A broken cell ends with 1, and its cause, remedy and log are told."""
     fake.fail(StepFails("jinja2===3.1.6", output="ModuleNotFoundError: No module named 'six'\n"))
