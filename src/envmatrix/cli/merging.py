@@ -79,6 +79,7 @@ def merge(
     chosen = workspace.choose(select, profile)
     # The old report may lie where the new one will.
     old = before(workspace, fail_on_regression) if wants_old else None
+    workspace.check_claims()
     with workspace.records.exclusive():
         merged = workspace.merger.merge(folders, chosen)
         cells = merged.cells

@@ -160,7 +160,7 @@ class Workspace:
         return read_claims(self.layout.claims)
 
     def check_claims(self) -> None:
-        """Read what vendors declare now, before work whose report will tell it.
+        """Read `claims.yaml` before work whose report or JSON tells it, so that a mistake is told.
 
         Raises:
             InputError: the file cannot be read, or is wrong.

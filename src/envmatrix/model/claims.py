@@ -81,7 +81,7 @@ class Claims(Given):
     claims: Sequence[Claim] = ()
 
 
-# As it is, without a validator: most commands need none.
+# Made without validation: the first validation builds a validator, which takes a while.
 NO_CLAIMS = Claims.model_construct(version=1)
 
 

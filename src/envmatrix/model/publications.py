@@ -290,7 +290,7 @@ class Publications(Part):
         return type(self)(images=self.images, tags=tags)
 
 
-# As it is, without a validator: most commands need none.
+# Made without validation: the first validation builds a validator, which takes a while.
 NOTHING_PUBLISHED = Publications.model_construct()
 
 

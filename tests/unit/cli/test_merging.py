@@ -207,7 +207,7 @@ def test_published_evidence_of_a_missing_shard_is_not_lost(
 
 
 @pytest.mark.parametrize(
-    "what", ["twice", "counts", "selection", "cell", "stale", "axes", "amended", "none"]
+    "what", ["twice", "counts", "selection", "cell", "stale", "axes", "amended", "claims", "none"]
 )
 def test_what_does_not_belong_together_is_refused(
     sharded: Folder, command: Commands, what: str
@@ -245,6 +245,9 @@ def test_what_does_not_belong_together_is_refused(
             marks = {"schema": 1, "amendments": [mark | {"reason": "the clock was wrong"}]}
             sharded.write("amendments.yaml", json.dumps(marks))
             words = f"{GOOD} (marked invalid by an amendment)"
+        case "claims":
+            sharded.write("claims.yaml", "schema: 2\n")
+            words = "claims.yaml:1"
         case _:
             shutil.rmtree(shards)
             shards.mkdir()
@@ -269,6 +272,9 @@ def test_a_shard_without_cells_is_a_report(locked_tree: Folder, command: Command
     assert json.loads(locked_tree.read(".envmatrix/report/shard.json"))["cells"] == []
     assert command(locked_tree, "build", GOOD, "--shard", "2/2").code == 0
     assert command(locked_tree, "run", GOOD, "--shard", "3/2").is_refusal(2, "is no shard")
+    # As where a variable of CI is empty: all cells.
+    assert command(locked_tree, "run", GOOD, "--shard", "").code == 0
+    assert not (locked_tree.root / ".envmatrix/report/shard.json").exists()
 
 
 def test_only_a_regression_fails(sharded: Folder, command: Commands, fake: FakeEngine) -> None:

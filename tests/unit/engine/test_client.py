@@ -134,15 +134,20 @@ def test_the_end_of_a_run_removes_its_containers_and_no_others(
     assert {one.id for one in theirs} == set(fake.containers.by_id)
 
 
-def test_a_run_that_only_asked_has_nothing_to_remove(fake: FakeEngine, engine: Engine) -> None:
+def test_a_run_that_only_asked_has_nothing_to_remove(
+    fake: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its end asks nothing. What another run left is looked for and removed all the same."""
     image = fake.add_image("cell:1")
-    assert engine.images.get("cell:1").id == image.id
     left = fake.add_container(image, labels={RUN_LABEL: "another"})
-    fake.requests.clear()
-    assert engine.sweep(engine.run_id)
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+    with Engine.connect() as engine, closing(engine.connection.client):
+        assert engine.images.get("cell:1").id == image.id
+        fake.requests.clear()
+        assert engine.sweep(engine.run_id)
     assert not fake.requests
-    assert engine.sweep("another")
+    with Engine.connect() as engine, closing(engine.connection.client):
+        assert engine.sweep("another")
     assert left.id not in fake.containers.by_id
 
 
