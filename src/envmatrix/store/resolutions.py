@@ -70,7 +70,6 @@ class Resolutions:
         self._records = records
         self._resolved = Resolved(layout.resolved)
         self._heard: dict[str, Resolution] = {}
-        self._committed: dict[str, Lock | None] = {}
 
     def problem(self, cell: Cell) -> Problem:
         """Return what is asked of the resolver for a cell."""
@@ -159,11 +158,6 @@ class Resolutions:
         return self._committed_lock(cell.id)
 
     def _committed_lock(self, folder: str) -> Lock | None:
-        if folder not in self._committed:  # A run asks several times.
-            self._committed[folder] = self._read_lock(folder)
-        return self._committed[folder]
-
-    def _read_lock(self, folder: str) -> Lock | None:
         path = self._layout.lock(folder)
         try:
             text = path.read_bytes().decode("utf-8", errors="replace")
@@ -237,7 +231,6 @@ class Resolutions:
             ):
                 if lock:
                     write_text(self._layout.lock(folder), lock.text)
-                    self._committed.pop(folder, None)
 
     def _base_lock(self, found: Mapping[str, Resolution], cell: Cell) -> Lock | None:
         lock, wanted = _lock_in(found, self.base_problem(cell)), self.wanted_interpreter(cell)
