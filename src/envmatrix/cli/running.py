@@ -59,9 +59,8 @@ def build(
     """Build the images of cells. Nothing is probed."""
     workspace = workspace_of(context)
     options = _options(base, jobs=jobs, fresh=fresh, probing=False)
-    if as_json:
-        workspace.check_claims()
-    done = _run(workspace, workspace.choose(select, profile), options, shard)
+    cells = _chosen(workspace, select, profile, as_json=as_json)
+    done = _run(workspace, cells, options, shard)
     known = workspace.reporting.known(done.cells)
     if as_json:
         _print_report(workspace, done.cells)
@@ -106,9 +105,7 @@ def probe(
         _probe_host(workspace, python or sys.executable, strict=strict, as_json=as_json)
         return
     options = _options("auto", jobs=jobs, fresh=fresh, isolated=isolated)
-    if as_json:
-        workspace.check_claims()
-    done = _run(workspace, workspace.choose(select, profile), options)
+    done = _run(workspace, _chosen(workspace, select, profile, as_json=as_json), options)
     _finish(workspace, done, strict=strict, as_json=as_json)
 
 
@@ -187,9 +184,8 @@ def run(
         isolated=isolated,
         from_registry=from_registry,
     )
-    if as_json:
-        workspace.check_claims()
-    done = _run(workspace, workspace.choose(select, profile), options, shard)
+    cells = _chosen(workspace, select, profile, as_json=as_json)
+    done = _run(workspace, cells, options, shard)
     known = workspace.reporting.known(done.cells)
     old = before(workspace, None) if annotations else None
     tell_ci(done.cells, known, junit=junit, annotations=annotations, old=old)
@@ -209,9 +205,8 @@ def verify(
     from envmatrix.cli.at_work import at_work
 
     workspace = workspace_of(context)
-    cells, options = workspace.choose(select, profile), _options(base, jobs=jobs)
-    if as_json:
-        workspace.check_claims()
+    options = _options(base, jobs=jobs)
+    cells = _chosen(workspace, select, profile, as_json=as_json)
     with at_work(workspace) as progress:
         found = workspace.verifier.verify(cells, options, progress)
     if as_json:
@@ -256,6 +251,16 @@ def _options(
         isolated=isolated,
         from_registry=from_registry,
     )
+
+
+def _chosen(
+    workspace: Workspace, select: Sequence[str] | None, profile: str | None, *, as_json: bool
+) -> list[Cell]:
+    """Return the cells that the user means. JSON tells claims, so wrong ones are refused here."""
+    cells = workspace.choose(select, profile)
+    if as_json:
+        workspace.check_claims()
+    return cells
 
 
 def _run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -22,9 +22,6 @@ from envmatrix.model.probe_results import (
 )
 from envmatrix.model.verdicts import RUN, Judgement, Verdict
 from envmatrix.probes.headers import Probe
-
-if TYPE_CHECKING:
-    from envmatrix.model.causes import Cause
 
 CANNOT_START = (126, 127)
 """The exit codes for a command that is in the image and cannot be executed, or is not there."""
@@ -105,7 +102,7 @@ def _outcome(ran: Ran, report: Mapping[str, Any], observed: Observed | None) -> 
     return next((outcome for outcome, shown in signs.items() if shown), Outcome.FAILED)
 
 
-def _why(probe: Probe, ran: Ran, outcome: Outcome, report: Mapping[str, Any]) -> Cause | Ending:
+def _why(probe: Probe, ran: Ran, outcome: Outcome, report: Mapping[str, Any]) -> Ending:
     match outcome:
         case Outcome.PASSED:
             return Ending("", "", "")
@@ -136,7 +133,7 @@ def _why(probe: Probe, ran: Ran, outcome: Outcome, report: Mapping[str, Any]) ->
     return causes[outcome]
 
 
-def _explained(ran: Ran) -> Cause | None:
+def _explained(ran: Ran) -> Ending | None:
     """Return what the output or the exit code tells of a failure; None where it tells nothing.
 
     A kill tells nothing by itself: a probe that reached its limit of memory has an outcome of its
@@ -146,7 +143,9 @@ def _explained(ran: Ran) -> Cause | None:
 
     code = None if ran.exit_code == KILLED else ran.exit_code
     found = classify(ran.stderr, exit_code=code)
-    return None if found and found.kind in _GENERAL else found
+    if found is None or found.kind in _GENERAL:
+        return None
+    return Ending(found.kind, found.cause, found.remedy)
 
 
 _GENERAL = ("crash", "program-missing")

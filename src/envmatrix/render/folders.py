@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from envmatrix.model.cells import Cell, declared
 from envmatrix.model.digests import digest
@@ -22,6 +23,13 @@ _SETTING = re.compile(
 )
 
 
+class _Base(NamedTuple):
+    """The files of a base, by name, and their hash."""
+
+    files: Files
+    sha256: str
+
+
 class Folders:
     """Renders the folders of a matrix, as `images/` holds them."""
 
@@ -32,29 +40,28 @@ class Folders:
         self._renderer = renderer
         self._resolutions = resolutions
         self._sharing = sharing
-        self._bases: dict[tuple[str, Lock], tuple[Files, str]] = {}
+        self._bases: dict[tuple[str, Lock], _Base] = {}
         self._cells: dict[tuple[str, Lock, str], Files] = {}
 
     def base(self, cell: Cell) -> Files | None:
         """Return the files of the base of a cell; None while its lock is not known."""
         found = self._base(cell)
-        return found[0] if found else None
+        return found.files if found else None
 
-    def _base(self, cell: Cell) -> tuple[Files, str] | None:
-        """Return the files of the base of a cell, and their hash."""
+    def _base(self, cell: Cell) -> _Base | None:
         resolution = self._resolutions.of_base(cell)
         if resolution is None or resolution.lock is None:
             return None
         key = cell.base_id, resolution.lock
         if key not in self._bases:  # Many cells stand on it.
             files = self._renderer.base(cell, resolution.lock)
-            self._bases[key] = files, digest(dict(files))
+            self._bases[key] = _Base(files, digest(dict(files)))
         return self._bases[key]
 
     def cell(self, cell: Cell, lock: Lock) -> Files:
         """Return the files of the folder of a cell."""
         base = self._base(cell)
-        return self._cell(cell, lock, base[1] if base else digest({}))
+        return self._cell(cell, lock, base.sha256 if base else digest({}))
 
     def _cell(self, cell: Cell, lock: Lock, base: str) -> Files:
         key = cell.id, lock, base
@@ -84,7 +91,7 @@ class Folders:
             lock=digest(lock),
             dockerfile=digest(steps, files),
             settings=digest(settings),
-            base=base[1],
+            base=base.sha256,
             declared=digest(declared(self._matrix, cell).to_json()),
             probes=probes,
             runner=runner,
